@@ -1,0 +1,207 @@
+"""Typed configuration: one model per section, the paper's values as defaults.
+
+The JSON schema under workflow/schemas/ and the key list in config/README.md are
+generated from these models (``make config-docs``); a test fails where they drift.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from iliopsoas.status import InputError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A section that refuses keys it does not know, so that no typing slip is silent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Release(Section):
+    """One data release: a folder of zips and the tables that describe its participants."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$")] = Field(
+        description="Short name; the first part of its shards' names."
+    )
+    zips: str = Field(
+        description="Folder of <EID>_20201_<instance>_<array>.zip; subfolders are searched too."
+    )
+    phenotypes: list[str] = Field(
+        min_length=1, description="Phenotype tables, CSV or TSV in any UK Biobank dialect."
+    )
+    annotations: str | None = Field(
+        None, description="Folder of manual masks, <EID>_<instance>[_left|_right].nii.gz or .nrrd."
+    )
+
+
+class Phantom(Section):
+    """The synthetic cohort, made when this section is present."""
+
+    folder: str = Field("resources/phantom", description="Where the synthetic cohort is written.")
+    participants: Count = Field(28, description="Participants with a zip.")
+    annotated: Annotated[int, Field(ge=0)] = Field(
+        10, description="Of these, how many have manual annotations."
+    )
+    repeats: Annotated[int, Field(ge=0)] = Field(
+        2, description="Of these, how many have a repeat visit (instance 3) as well."
+    )
+    faults: list[str] = Field(
+        default=["swapped:4", "missing:3", "missing:6", "truncated"],
+        description="Planted faults, one participant each: swapped:STATION, missing:STATION, "
+        "truncated.",
+    )
+    seed: int = Field(2020, description="Seed of the whole cohort.")
+
+
+class Cohort(Section):
+    """Who is measured."""
+
+    instances: list[Literal[2, 3]] = Field([2, 3], description="Imaging visits to measure.")
+    size: Count | Literal["everyone"] = Field(
+        5000, description="Participants to draw, or everyone."
+    )
+    age_groups: list[tuple[int, int]] = Field(
+        [(44, 53), (54, 63), (64, 72), (73, 82)],
+        description="Inclusive age groups in years; with sex they are the strata. The paper "
+        "prints 63-72, which overlaps at 63.",
+    )
+    seed: int = Field(2020, description="Seed of the draw.")
+    shard_size: Count = Field(500, description="Participants per shard.")
+
+
+class Dixon(Section):
+    """Zip to one water and one fat volume."""
+
+    bias_shrink: Count = Field(4, description="Shrink factor of the image N4 is fitted on.")
+
+
+class Landmarks(Section):
+    """Hips and shoulders."""
+
+    atlas: str | None = Field(
+        None, description="Folder of body masks with landmarks for the published route."
+    )
+
+
+class Crops(Section):
+    """The two boxes around the muscles."""
+
+    normalisation: Literal["published", "paper"] = Field(
+        "published", description="Above the 99th percentile: 0.975 (published code) or 1 (paper)."
+    )
+    coarsen: Count = Field(
+        1, description="Factor by which crops are averaged before the network; 1 as published."
+    )
+
+
+class Network(Section):
+    """The segmentation network."""
+
+    base_filters: Count = Field(8, description="Filters of the first block; 8 as published.")
+    variant: Literal["published", "paper"] = Field("published", description="See the methods page.")
+
+
+class Training(Section):
+    """How the network is trained; the paper's values."""
+
+    folds: Annotated[int, Field(ge=2)] = Field(6, description="Cross-validation folds.")
+    epochs: Count = Field(100, description="Epochs per model.")
+    batch_size: Count = Field(3, description="Crops per step.")
+    learning_rate: Positive = Field(1e-4, description="Adam's learning rate.")
+    seed: int = Field(2020, description="Seed of folds, weights and augmentation.")
+
+
+class Segmentation(Section):
+    """Network output to masks."""
+
+    weights: str | None = Field(
+        None, description="Weights to use instead of training: our own or the published .h5."
+    )
+    threshold: Share = Field(0.5, description="Probability from which a voxel is muscle.")
+    batch_size: Count = Field(2, description="Crops per forward pass.")
+
+
+class QualityControl(Section):
+    """Limits of the quality flags."""
+
+
+class Statistics(Section):
+    """Tests and tables."""
+
+    min_cell: Count = Field(5, description="Counts below this are suppressed in shared tables.")
+
+
+class Figures(Section):
+    """The paper's figures."""
+
+    dpi: Count = Field(300, description="Resolution of PNG figures.")
+
+
+class Run(Section):
+    """How the work is done."""
+
+    max_failed_share: Share = Field(
+        0.05, description="Share of participants that may fail before the run counts as failed."
+    )
+    time_limit_s: Positive = Field(
+        600, description="Seconds after which a participant is given up."
+    )
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    results: str = Field("results", description="Folder of all outputs.")
+    releases: list[Release] = Field(min_length=1, description="Data releases, oldest first.")
+    withdrawals: list[str] = Field([], description="UK Biobank withdrawal files (w*.csv).")
+    phantom: Phantom | None = Field(None, description="Synthetic cohort; leave out for real data.")
+    cohort: Cohort = Cohort()
+    dixon: Dixon = Dixon()
+    landmarks: Landmarks = Landmarks()
+    crops: Crops = Crops()
+    network: Network = Network()
+    training: Training = Training()
+    segmentation: Segmentation = Segmentation()
+    qc: QualityControl = QualityControl()
+    statistics: Statistics = Statistics()
+    figures: Figures = Figures()
+    run: Run = Run()
+
+    @model_validator(mode="after")
+    def _releases_differ(self):
+        names = [release.name for release in self.releases]
+        if len(set(names)) != len(names):
+            raise ValueError(f"releases must have different names, found {names}")
+        return self
+
+
+def load(source) -> Config:
+    """Validate a configuration.
+
+    Parameters
+    ----------
+    source : dict or path
+        A mapping (Snakemake's ``config``) or a YAML file.
+
+    Raises
+    ------
+    InputError
+        Naming every wrong key, what was found and what was expected.
+    """
+    if isinstance(source, str | Path):
+        source = yaml.safe_load(Path(source).read_text())
+    try:
+        return Config.model_validate(source)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in item['loc']) or 'configuration'}: {item['msg']}"
+            f" (found {item['input']!r:.80})"
+            for item in error.errors()
+        ]
+        raise InputError("The configuration cannot be used:\n" + "\n".join(lines)) from None

@@ -1,0 +1,115 @@
+"""Files: where they lie, and how they are written so that none is ever half there."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from isal import igzip
+
+KEY = ["eid", "instance"]  # what identifies a row of every per-participant table
+
+
+def subject_name(eid, instance) -> str:
+    """``<eid>_<instance>``."""
+    return f"{eid}_{instance}"
+
+
+def subject_folder(results, eid, instance) -> Path:
+    """``results/subjects/<first two digits>/<eid>_<instance>``."""
+    return Path(results) / "subjects" / str(eid)[:2] / subject_name(eid, instance)
+
+
+@contextlib.contextmanager
+def atomic(path):
+    """Yield a temporary path beside `path` that replaces it only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # the suffix is kept: writers choose the format by it
+    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".nii.gz") else path.suffix
+    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path, data: bytes) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def _plain(value):
+    """JSON form of NumPy scalars and arrays; not-a-number becomes null."""
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value.tolist()]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def write_json(path, content) -> None:
+    write_text(path, json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path):
+    return json.loads(Path(path).read_text())
+
+
+def write_tsv(path, table: pd.DataFrame) -> None:
+    """Write a table; missing values stay empty."""
+    text = io.StringIO()
+    table.to_csv(text, sep="\t", index=False, lineterminator="\n")
+    write_text(path, text.getvalue())
+
+
+def read_tsv(path, **options) -> pd.DataFrame:
+    """Read a table of ours; ``eid`` and ``instance`` stay text, so no id loses a digit."""
+    types = {"eid": str, "instance": str} | options.pop("dtype", {})
+    return pd.read_csv(path, sep="\t", dtype=types, **options)
+
+
+def write_nifti(path, image: nib.Nifti1Image, level: int = 1) -> None:
+    """Write ``.nii.gz`` through ISA-L; no name and no time go into the gzip header.
+
+    The bytes depend on the image alone, so a second run writes the same file.
+    """
+    write_bytes(path, igzip.compress(image.to_bytes(), compresslevel=level, mtime=0))
+
+
+def sha256(path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(*parts) -> str:
+    """A short hash of anything JSON can hold: the same parts, the same fingerprint."""
+    text = json.dumps(_plain(list(parts)), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
