@@ -45,6 +45,7 @@ class Verdict(StrEnum):
 
     # any stage
     EARLIER_STAGE = "earlier_stage"
+    NO_VERDICT = "no_verdict"  # a stage's ledger lacks the participant: a bug or a cut run
     TIME_LIMIT = "time_limit"
     WORKER_DIED = "worker_died"
     UNEXPECTED_ERROR = "unexpected_error"
