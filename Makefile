@@ -1,0 +1,59 @@
+# The two commands of the README are `make demo` and `make test`; both set everything up first.
+PYTHON ?= python3
+CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+export PYTHONWARNINGS ?= ignore::SyntaxWarning
+
+.PHONY: help env demo report test test-fast lint format lock config-docs plan clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+env: $(INSTALLED) ## The pinned environment under .venv
+
+$(INSTALLED): envs/requirements.txt pyproject.toml
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
+	  'Python 3.11 to 3.13 is needed, this is %d.%d; name another with make PYTHON=python3.12' % v)"
+	$(PYTHON) -m venv --clear --without-pip .venv
+	$(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check -r envs/requirements.txt
+	$(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check \
+	  --no-deps --no-build-isolation -e .
+	@touch $(INSTALLED)
+
+demo: env ## The whole workflow on the synthetic cohort, with report
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1
+	@echo
+	@cat results/summary.md
+
+test: env ## All tests
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest
+
+test-fast: env ## The tests that take seconds
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not slow"
+
+lint: env ## Style, layers, workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/lint-imports
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+format: env ## Format everything
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
+	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-header \
+	  --no-emit-index-url --no-annotate --extra cpu --extra dev pyproject.toml -o envs/requirements.txt
+	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-header \
+	  --no-emit-index-url --no-annotate --extra gpu --extra slurm pyproject.toml -o envs/requirements-gpu.txt
+
+config-docs: env ## Generate the configuration's schema and key list
+	$(BIN)/python -m iliopsoas.config
+
+clean: ## Remove results and the synthetic cohort (not the environment)
+	rm -rf results resources/phantom .snakemake

@@ -1,0 +1,14 @@
+"""Crops of one shard, with the manual masks of its annotated participants."""
+
+from iliopsoas import logs, stages
+
+with logs.to_file(snakemake.log[0]):
+    stages.crops(
+        snakemake.input.manifest,
+        snakemake.output.crops,
+        snakemake.output.ledger,
+        results=snakemake.params.results,
+        version=snakemake.params.version,
+        processes=snakemake.threads,
+        time_limit_s=snakemake.params.time_limit_s,
+    )

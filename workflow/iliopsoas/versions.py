@@ -1,0 +1,19 @@
+"""Versions of the stages: raising one reruns that stage, and what depends on it, for everybody.
+
+Raise a stage's version in the commit that changes its results; a change that leaves the
+results as they are (speed, messages) leaves the version as it is.
+"""
+
+STAGES = {
+    "phantom": 1,
+    "cohort": 1,
+    "dixon": 1,
+    "landmarks": 1,
+    "crops": 1,
+    "training": 1,
+    "segment": 1,
+    "volumes": 1,
+    "qc": 1,
+    "statistics": 1,
+    "figures": 1,
+}

@@ -1,0 +1,30 @@
+# Eligible participants, the stratified sample, and the shards they are processed in.
+
+
+# Shard manifests are written beside the outputs, and only where their content changes:
+# a new release or participant adds shards, a withdrawal shrinks one, the others stay as they are.
+checkpoint cohort:
+    input:
+        phenotypes=[table for release in settings.releases for table in release.phenotypes],
+        withdrawals=settings.withdrawals,
+    output:
+        sample=result("cohort/sample.tsv"),
+        shards=result("cohort/shards.tsv"),
+        exclusions=result("cohort/exclusions.tsv"),
+        balance=result("cohort/balance.tsv"),
+        diagnoses=result("cohort/diagnoses.tsv"),
+        table_report=result("cohort/table_report.tsv"),
+    log:
+        log_file("cohort"),
+    benchmark:
+        benchmark_file("cohort")
+    params:
+        version=STAGES["cohort"],
+        releases=[release.model_dump(mode="json") for release in settings.releases],
+        cohort=settings.cohort.model_dump(mode="json"),
+        results=settings.results,
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=60,
+    script:
+        "../../scripts/cohort.py"

@@ -1,0 +1,29 @@
+# Two boxes around the muscles, cropped from the water volume; with them the manual masks.
+
+
+rule crops_shard:
+    input:
+        manifest=shard_file("manifest.tsv"),
+        landmarks=shard_file("landmarks.tsv"),
+    output:
+        crops=shard_file("crops.h5"),
+        ledger=shard_file("crops.tsv"),
+    log:
+        log_file("crops/{shard}"),
+    benchmark:
+        benchmark_file("crops/{shard}")
+    params:
+        version=STAGES["crops"],
+        results=settings.results,
+        time_limit_s=settings.run.time_limit_s,
+    threads: workflow.cores
+    resources:
+        mem_mb=lambda wildcards, threads, attempt: 500 * threads * attempt,
+        runtime=240,
+    script:
+        "../../scripts/crops.py"
+
+
+rule crops:
+    input:
+        every_shard("crops.tsv"),

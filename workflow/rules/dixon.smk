@@ -1,0 +1,28 @@
+# Zip to one water volume, one fat volume and one body mask per participant.
+
+
+rule dixon_shard:
+    input:
+        manifest=shard_file("manifest.tsv"),
+    output:
+        ledger=shard_file("dixon.tsv"),
+    log:
+        log_file("dixon/{shard}"),
+    benchmark:
+        benchmark_file("dixon/{shard}")
+    params:
+        version=STAGES["dixon"],
+        parameters=settings.dixon.model_dump(mode="json"),
+        results=settings.results,
+        time_limit_s=settings.run.time_limit_s,
+    threads: workflow.cores
+    resources:
+        mem_mb=lambda wildcards, threads, attempt: 1500 * threads * attempt,
+        runtime=720,
+    script:
+        "../../scripts/dixon.py"
+
+
+rule dixon:
+    input:
+        every_shard("dixon.tsv"),

@@ -1,0 +1,29 @@
+# Shoulders, hips and knees in the stitched volumes.
+
+
+rule landmarks_shard:
+    input:
+        manifest=shard_file("manifest.tsv"),
+        dixon=shard_file("dixon.tsv"),
+    output:
+        ledger=shard_file("landmarks.tsv"),
+    log:
+        log_file("landmarks/{shard}"),
+    benchmark:
+        benchmark_file("landmarks/{shard}")
+    params:
+        version=STAGES["landmarks"],
+        parameters=settings.landmarks.model_dump(mode="json"),
+        results=settings.results,
+        time_limit_s=settings.run.time_limit_s,
+    threads: workflow.cores
+    resources:
+        mem_mb=lambda wildcards, threads, attempt: 1000 * threads * attempt,
+        runtime=240,
+    script:
+        "../../scripts/landmarks.py"
+
+
+rule landmarks:
+    input:
+        every_shard("landmarks.tsv"),

@@ -1,0 +1,41 @@
+# The synthetic cohort, and how well its known truth was recovered.
+
+
+rule phantom:
+    output:
+        phenotypes=f"{settings.phantom.folder}/phenotypes.csv",
+        truth=f"{settings.phantom.folder}/truth.tsv",
+    log:
+        log_file("phantom"),
+    benchmark:
+        benchmark_file("phantom")
+    params:
+        version=STAGES["phantom"],
+        phantom=settings.phantom.model_dump(mode="json"),
+    threads: workflow.cores
+    resources:
+        mem_mb=lambda wildcards, threads: 1500 * threads,
+        runtime=240,
+    script:
+        "../../scripts/phantom.py"
+
+
+rule recovery:
+    input:
+        truth=rules.phantom.output.truth,
+        sample=rules.cohort.output.sample,
+        volumes=result("volumes.tsv"),
+    output:
+        participants=result("phantom/recovery.tsv"),
+        summary=result("phantom/recovery_summary.tsv"),
+    log:
+        log_file("recovery"),
+    params:
+        version=STAGES["phantom"],
+        folder=settings.phantom.folder,
+        results=settings.results,
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    script:
+        "../../scripts/recovery.py"
