@@ -53,7 +53,7 @@ lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 	  --no-emit-index-url --no-annotate --extra gpu --extra slurm pyproject.toml -o envs/requirements-gpu.txt
 
 config-docs: env ## Generate the configuration's schema and key list
-	$(BIN)/python -m iliopsoas.config
+	$(BIN)/python -m iliopsoas.config workflow/schemas/config.schema.json config/README.md
 
 clean: ## Remove results and the synthetic cohort (not the environment)
 	rm -rf results resources/phantom .snakemake

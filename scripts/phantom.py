@@ -1,0 +1,7 @@
+"""Make the synthetic cohort; participants that are there already are kept."""
+
+from iliopsoas import logs
+from iliopsoas.phantom import cohort
+
+with logs.to_file(snakemake.log[0]):
+    cohort.make(**snakemake.params.phantom, processes=snakemake.threads)

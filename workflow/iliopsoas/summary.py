@@ -1,0 +1,128 @@
+"""The page at the end of a run, what the run was made with, and its truthful exit status."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from iliopsoas import files
+from iliopsoas.status import InputError, Verdict
+from iliopsoas.versions import STAGES
+
+LIBRARIES = (
+    "snakemake keras tensorflow tensorflow-cpu jax torch numpy scipy pandas statsmodels nibabel "
+    "SimpleITK pydicom h5py matplotlib"
+).split()
+
+
+def run_record(configuration: dict, repository=".") -> dict:
+    """Software, configuration, machine and time of this run, for results/run.json.
+
+    Parameters
+    ----------
+    configuration : dict
+        The validated configuration; its seeds are part of it.
+    repository : path
+        Working tree whose commit is recorded, where it is one.
+    """
+    versions = {}
+    for library in ("iliopsoas", *LIBRARIES):
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        cwd=repository,
+        check=False,
+    )
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit.stdout.strip() if commit.returncode == 0 else None,
+        "python": platform.python_version(),
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+        },
+        "libraries": versions,
+        "stages": STAGES,
+        "configuration": configuration,
+    }
+
+
+def failed_share(volumes: pd.DataFrame) -> float:
+    """Share of the cohort's participants without a volume."""
+    return float((volumes["status"] != Verdict.OK).mean()) if len(volumes) else 0.0
+
+
+def check(sample: pd.DataFrame, volumes: pd.DataFrame, max_failed_share: float) -> None:
+    """Raise where the run must not count as a success.
+
+    Raises
+    ------
+    InputError
+        A participant of the sample has no verdict, or too many have failed.
+    """
+    asked = pd.MultiIndex.from_frame(sample[files.KEY])
+    answered = pd.MultiIndex.from_frame(volumes.loc[volumes["status"].notna(), files.KEY])
+    silent = len(asked.difference(answered)) + int((volumes["status"] == "no_verdict").sum())
+    if silent:
+        raise InputError(f"{silent} participants of the sample have no verdict")
+    share = failed_share(volumes)
+    if share > max_failed_share:
+        raise InputError(
+            f"{share:.1%} of the participants have no volume, more than the "
+            f"{max_failed_share:.1%} that run.max_failed_share allows"
+        )
+
+
+def _table(frame: pd.DataFrame) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + " --- |" * frame.shape[1]]
+    for row in frame.itertuples(index=False):
+        cells = (f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def page(sample, volumes, flags, table2, recovery=None) -> str:
+    """The summary page, in Markdown; counts only, nobody is named.
+
+    Parameters
+    ----------
+    sample, volumes, flags, table2 : DataFrame
+        The tables of the same name.
+    recovery : DataFrame, optional
+        results/phantom/recovery_summary.tsv of a synthetic cohort.
+    """
+    measured = volumes[volumes["status"] == Verdict.OK]
+    failed = volumes[volumes["status"] != Verdict.OK]
+    parts = [
+        "# Summary",
+        "",
+        f"{len(sample)} scans of {sample['eid'].nunique()} participants: {len(measured)} measured, "
+        f"{len(failed)} without a volume.",
+    ]
+    if len(failed):
+        reasons = failed.groupby(["stopped_at", "status"]).size().rename("scans").reset_index()
+        reasons.columns = ["stage", "reason", "scans"]
+        parts += ["", "## Without a volume", "", _table(reasons)]
+    if len(flags):
+        counts = flags["flag"].value_counts().rename_axis("flag").rename("scans").reset_index()
+        parts += ["", "## Quality flags", "", _table(counts)]
+    parts += ["", "## Iliopsoas volumes (Table 2)", "", _table(table2)]
+    if recovery is not None:
+        parts += ["", "## Recovery of the synthetic cohort's known truth", "", _table(recovery)]
+    parts += [
+        "",
+        "Volumes: `volumes.tsv`. Statistics: `statistics/`. Figures: `figures/`. Quality control: "
+        "`qc/flags.tsv`, `qc/review/index.html`. Report: `report.zip`. Reasons participant by "
+        "participant: `shards/*/<stage>.tsv`.",
+    ]
+    return "\n".join(parts) + "\n"

@@ -1,0 +1,28 @@
+# The end of a run: summary with a truthful exit status, and Snakemake's report.
+
+
+def recovery_summary(wildcards):
+    """The synthetic cohort's recovery, where the cohort is synthetic."""
+    return result("phantom/recovery_summary.tsv") if settings.phantom else []
+
+
+rule summary:
+    input:
+        sample=result("cohort/sample.tsv"),
+        volumes=result("volumes.tsv"),
+        flags=result("qc/flags.tsv"),
+        table2=result("statistics/table2.tsv"),
+        recovery=recovery_summary,
+    output:
+        page=result("summary.md"),
+        run=result("run.json"),
+    log:
+        log_file("summary"),
+    params:
+        configuration=settings.model_dump(mode="json"),
+        max_failed_share=settings.run.max_failed_share,
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    script:
+        "../../scripts/summary.py"
