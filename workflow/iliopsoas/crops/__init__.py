@@ -1,0 +1,31 @@
+"""The muscles' crops: cut, normalised, put back (`boxes`), and kept by the shard (`store`)."""
+
+from iliopsoas.crops.boxes import (
+    CROP_SHAPE,
+    Box,
+    box,
+    coarsen,
+    crop,
+    cut,
+    normalise,
+    normaliser,
+    place,
+    refine,
+)
+from iliopsoas.crops.store import CropReader, Crops, CropWriter
+
+__all__ = [
+    "CROP_SHAPE",
+    "Box",
+    "CropReader",
+    "CropWriter",
+    "Crops",
+    "box",
+    "coarsen",
+    "crop",
+    "cut",
+    "normalise",
+    "normaliser",
+    "place",
+    "refine",
+]
