@@ -3,9 +3,7 @@
 from iliopsoas import files, logs, summary
 
 with logs.to_file(snakemake.log[0]):
-    sample, volumes = (
-        files.read_tsv(snakemake.input[name]) for name in ("sample", "volumes")
-    )
+    sample, volumes = (files.read_tsv(snakemake.input[name]) for name in ("sample", "volumes"))
     recovery = snakemake.input.get("recovery")
     text = summary.page(
         sample,

@@ -213,7 +213,10 @@ def _type_name(annotation) -> str:
     return (
         str(getattr(annotation, "__name__", annotation))
         if isinstance(annotation, type)
-        else str(annotation).replace("typing.", "").replace("iliopsoas.config.", "").replace("__main__.", "")
+        else str(annotation)
+        .replace("typing.", "")
+        .replace("iliopsoas.config.", "")
+        .replace("__main__.", "")
     )
 
 

@@ -32,7 +32,7 @@ TRANSIENT = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """One participant's work at a stage.
 
@@ -150,6 +150,16 @@ def execute(
                 os.environ[name] = value
 
 
+def in_order(tasks: Iterable[Task], outcomes: Iterator) -> Iterator[tuple[Task, Outcome]]:
+    """The pairs that `execute` yields, in the order of `tasks`: a second run writes the same."""
+    waiting = {}
+    for expected in tasks:
+        while expected not in waiting:
+            task, outcome = next(outcomes)
+            waiting[task] = outcome
+        yield expected, waiting.pop(expected)
+
+
 class Stage:
     """The participants of one shard at one stage: what is done, what is left, the ledger.
 
@@ -245,7 +255,12 @@ class Stage:
         `work` returns the flat record of a participant; it writes its outputs itself.
         """
         pending = self.pending(tasks)
-        log.info("%s: %d of %d participants done before", self.name, len(tasks) - len(pending), len(tasks))
+        log.info(
+            "%s: %d of %d participants done before",
+            self.name,
+            len(tasks) - len(pending),
+            len(tasks),
+        )
         progress = Progress(self.name, len(pending))
         for task, outcome in execute(work, pending, processes, time_limit_s):
             self.finish(task, outcome, record=outcome.value)

@@ -4,13 +4,15 @@ Every function here is what one rule runs. Heavy libraries are imported inside t
 that a stage pays only for what it uses.
 """
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
 
 from iliopsoas import files
-from iliopsoas.shards import Stage, Task, read_state
-from iliopsoas.status import Verdict
+from iliopsoas.logs import Progress
+from iliopsoas.shards import Stage, Task, execute, in_order, read_state
+from iliopsoas.status import Refused, Verdict
 
 IMAGES = ("water.nii.gz", "fat.nii.gz", "body.nii.gz")
 
@@ -57,10 +59,17 @@ def _dixon_participant(folder: str, scan: str, parameters: dict) -> dict:
 
 
 def dixon(
-    manifest, ledger, *, results, version: int, parameters: dict, processes: int, time_limit_s: float
+    manifest,
+    ledger,
+    *,
+    results,
+    version: int,
+    parameters: dict,
+    processes: int,
+    time_limit_s: float,
 ) -> pd.DataFrame:
     """Zips of a shard to water, fat and body images; returns the ledger it writes."""
-    from iliopsoas.ukb.archive import content_fingerprint
+    from iliopsoas.ukb.fingerprint import content_fingerprint
 
     tasks = [
         Task(
@@ -96,7 +105,14 @@ def _landmarks_participant(folder: str, parameters: dict) -> dict:
 
 
 def landmarks(
-    manifest, ledger, *, results, version: int, parameters: dict, processes: int, time_limit_s: float
+    manifest,
+    ledger,
+    *,
+    results,
+    version: int,
+    parameters: dict,
+    processes: int,
+    time_limit_s: float,
 ) -> pd.DataFrame:
     """Landmarks of a shard's participants."""
     tasks = _tasks(
@@ -110,3 +126,73 @@ def landmarks(
     )
     stage = Stage("landmarks", results, ("landmarks.json",))
     return stage.run(_landmarks_participant, tasks, ledger, processes, time_limit_s)
+
+
+# --- crops --------------------------------------------------------------------------------------
+
+
+def _annotation(paths: list[str], water, body):
+    """The label map of a participant's manual masks, and the record that says what became of them."""
+    import numpy as np
+
+    from iliopsoas import annotations
+
+    if not paths:
+        return None, {"annotation": "none"}
+    try:
+        label_map = annotations.read(paths, water, body)
+    except Refused as refused:
+        return None, {"annotation": str(refused.verdict), "annotation_message": refused.message}
+    return np.asanyarray(label_map), {"annotation": "ok"}
+
+
+def _crops_participant(folder: str, annotation: list[str]):
+    import nibabel as nib
+    import numpy as np
+
+    from iliopsoas.crops import Crops
+
+    folder = Path(folder)
+    water, body = (nib.load(folder / name) for name in ("water.nii.gz", "body.nii.gz"))
+    found = files.read_json(folder / "landmarks.json")
+    label_map, record = _annotation(annotation, water, body)
+    cut = Crops.of(np.asanyarray(water.dataobj), found, label_map)
+    return record, cut
+
+
+def crops(
+    manifest, crops, ledger, *, results, version: int, processes: int, time_limit_s: float
+) -> pd.DataFrame:
+    """Both crops of a shard's participants, with their manual masks, in one file."""
+    from iliopsoas.crops import CropWriter
+
+    def annotation_of(row):
+        paths = row.annotation.split(";") if isinstance(row.annotation, str) else []
+        return {"annotation": paths}
+
+    tasks = [
+        dataclasses.replace(
+            task,
+            fingerprint=files.fingerprint(
+                task.fingerprint, [files.sha256(path) for path in task.arguments["annotation"]]
+            ),
+        )
+        for task in _tasks(
+            manifest, results, "landmarks", "crops", version, arguments=annotation_of
+        )
+    ]
+    stage = Stage("crops", results)
+    stage.pending(tasks)  # records who is blocked
+    todo = [task for task in tasks if not task.blocked]
+    progress = Progress("crops", len(todo))
+    with CropWriter(crops) as writer:
+        for task, outcome in in_order(
+            todo, execute(_crops_participant, todo, processes, time_limit_s)
+        ):
+            record = None
+            if outcome.verdict == Verdict.OK:
+                record, cut = outcome.value
+                writer.add(files.subject_name(task.eid, task.instance), cut)
+            stage.finish(task, outcome, record)
+            progress.step(outcome.verdict)
+    return stage.write_ledger(ledger, tasks)
