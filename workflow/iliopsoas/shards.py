@@ -21,6 +21,13 @@ from iliopsoas.logs import Progress, log
 from iliopsoas.status import InputError, Refused, Verdict
 
 LEDGER_COLUMNS = [*files.KEY, "verdict", "message", "seconds", "fingerprint"]
+# one process per participant is the parallelism; libraries must not add their own
+ONE_THREAD = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
 # worth another try when the stage runs again: the machine failed, not the scan
 TRANSIENT = {
     Verdict.TIME_LIMIT,
@@ -97,15 +104,7 @@ def execute(
     OSError
         Where the disk is full or read-only: no other participant would succeed either.
     """
-    one_thread = {
-        name: "1"
-        for name in (
-            "OMP_NUM_THREADS",
-            "OPENBLAS_NUM_THREADS",
-            "MKL_NUM_THREADS",
-            "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
-        )
-    }
+    one_thread = dict.fromkeys(ONE_THREAD, "1")
     before = {name: os.environ.get(name) for name in one_thread}
     os.environ.update(one_thread)  # inherited by the workers
     queue = iter(tasks)

@@ -132,7 +132,7 @@ def landmarks(
 
 
 def _annotation(paths: list[str], water, body):
-    """The label map of a participant's manual masks, and the record that says what became of them."""
+    """The label map of a participant's manual masks, and what became of them as a record."""
     import numpy as np
 
     from iliopsoas import annotations

@@ -13,9 +13,22 @@ from iliopsoas.status import InputError, Verdict
 from iliopsoas.versions import STAGES
 
 LIBRARIES = (
-    "snakemake keras tensorflow tensorflow-cpu jax torch numpy scipy pandas statsmodels nibabel "
-    "SimpleITK pydicom h5py matplotlib"
-).split()
+    "snakemake",
+    "keras",
+    "tensorflow",
+    "tensorflow-cpu",
+    "jax",
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "statsmodels",
+    "nibabel",
+    "SimpleITK",
+    "pydicom",
+    "h5py",
+    "matplotlib",
+)
 
 
 def run_record(configuration: dict, repository=".") -> dict:

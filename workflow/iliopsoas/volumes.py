@@ -68,6 +68,10 @@ COLUMNS = (
         f"{stage}_fingerprint": ("hash", f"of the inputs, settings and version of stage {stage}")
         for stage in STAGES
     }
+    | {
+        "qc_verdict": ("verdict", "pass, note, review, serious or no_volume: see the flags"),
+        "qc_flags": ("list", "the participant's quality flags, the worst first"),
+    }
 )
 
 
@@ -254,7 +258,8 @@ def table(sample, ledgers) -> pd.DataFrame:
     DataFrame
         `COLUMNS` in order, rows in the sample's order. A participant without a row in a ledger
         that comes before any refusal has the status ``no_verdict``. Rows of ledgers that the
-        sample does not contain (withdrawn, shrunk sample) are dropped.
+        sample does not contain (withdrawn, shrunk sample) are dropped. ``qc_verdict`` and
+        ``qc_flags`` are empty: `qc.flags.annotate` fills them.
 
     Raises
     ------
