@@ -1,0 +1,216 @@
+"""What quality control knows of a participant: measured on images, and joined from ledgers."""
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from iliopsoas import grid
+from iliopsoas.files import KEY
+
+_WIDE_LEVEL = 0.25  # share of the largest cross-section from which a level counts as muscle belly
+
+# per side: name without the side -> (unit, definition)
+SIDE_EVIDENCE = {
+    "crop_border_cm2": ("cm2", "mask surface that lies on the faces of the network's crop"),
+    "image_border_voxels": ("voxels", "mask voxels in the outermost layer of the image"),
+    "outside_body_percent": ("%", "mask voxels outside the body mask"),
+    "across_midline_percent": ("%", "mask voxels on the other side of the hips' midline"),
+    "components": ("count", "connected components of the mask (26 neighbours)"),
+    "end_area_percent": (
+        "%",
+        "larger of the first and last level's cross-section, of the largest: a muscle tapers, a "
+        "cut one ends flat",
+    ),
+    "area_step_percent": (
+        "%",
+        "largest change of cross-section between neighbouring levels, of the largest",
+    ),
+    "compactness": ("ratio", "volume^(2/3) / surface of exposed faces; 1/6 = 0.167 for a cube"),
+    "water_step_percent": (
+        "%",
+        "largest change of the mask's median water signal between neighbouring levels of the "
+        "muscle's belly: a station seam through the muscle",
+    ),
+    "water_ratio": ("ratio", "median water signal in the eroded mask / 99th percentile in body"),
+    "water_cv_percent": ("%", "robust coefficient of variation of water in the eroded mask"),
+    "edge_contrast": (
+        "ratio",
+        "(water in the mask's outer layer - water two voxels further out) / their sum",
+    ),
+}
+COLUMNS = {
+    f"{side}_{name}": (unit, f"{side} muscle: {text}")
+    for side in grid.SIDES
+    for name, (unit, text) in SIDE_EVIDENCE.items()
+}
+
+
+def _faces_cm2(mask, spacing) -> float:
+    """Exposed surface of a mask, counted in voxel faces."""
+    total = 0.0
+    for axis in range(3):
+        padded = np.pad(mask, [(1, 1) if i == axis else (0, 0) for i in range(3)]).astype(np.int8)
+        area = spacing[(axis + 1) % 3] * spacing[(axis + 2) % 3]
+        total += np.count_nonzero(np.diff(padded, axis=axis)) * area
+    return total / 100.0
+
+
+def _touching_cm2(mask, low, high, spacing) -> float:
+    """Area of the mask on the faces of the box [low, high); box faces off the image count too."""
+    total = 0.0
+    for axis in range(3):
+        area = spacing[(axis + 1) % 3] * spacing[(axis + 2) % 3] / 100.0
+        for index in (low[axis], high[axis] - 1):
+            if 0 <= index < mask.shape[axis]:
+                total += float(np.take(mask, index, axis=axis).sum()) * area
+    return total
+
+
+def _border_voxels(mask) -> int:
+    return int(mask.sum() - mask[1:-1, 1:-1, 1:-1].sum())
+
+
+def _water_evidence(mask, water, counts, reference) -> dict:
+    """Signal of one side; `reference` is the 99th percentile of water in the body."""
+    core = ndimage.binary_erosion(mask)
+    values = water[core if core.sum() >= 50 else mask]
+    median = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(values - median)))
+    belly = np.flatnonzero(counts >= _WIDE_LEVEL * counts.max())
+    levels = {z: float(np.median(water[:, :, z][mask[:, :, z]])) for z in belly}
+    steps = [
+        200.0 * abs(levels[z + 1] - level) / (levels[z + 1] + level)
+        for z, level in levels.items()
+        if z + 1 in levels and levels[z + 1] + level > 0
+    ]
+    rim = mask & ~core
+    near = ndimage.binary_dilation(mask, iterations=1)
+    around = ndimage.binary_dilation(near, iterations=2) & ~near
+    inside, outside = float(np.mean(water[rim])), float(np.mean(water[around]))
+    return {
+        "water_step_percent": max(steps) if steps else None,
+        "water_ratio": median / reference if reference > 0 else None,
+        "water_cv_percent": 100.0 * spread / median if median > 0 else None,
+        "edge_contrast": (inside - outside) / (inside + outside) if inside + outside > 0 else None,
+    }
+
+
+def gather(mask, affine, water=None, body=None, landmarks=None, boxes=None) -> dict:
+    """Evidence on one participant's masks, for the record of the volumes stage.
+
+    Parameters
+    ----------
+    mask : ndarray of int (x, y, z)
+        1 = left, 2 = right, voxel order LAS.
+    affine : ndarray (4, 4)
+    water, body : ndarray (x, y, z), optional
+        Water image and body mask.
+    landmarks : dict, optional
+        Hips ("11", "12") give the midline.
+    boxes : dict, optional
+        ``{"left": (low, high), "right": ...}``: corners of the network's crops, voxel indices,
+        high exclusive; they may reach beyond the image.
+
+    Returns
+    -------
+    dict
+        The keys of `COLUMNS`; None where the side is empty or what is needed was not given.
+    """
+    mask = np.asarray(mask)
+    spacing = np.abs(np.diag(np.asarray(affine, dtype=float))[:3])
+    reference = 0.0
+    if water is not None:
+        water = np.asarray(water, dtype=np.float32)
+        signal = water[np.asarray(body) > 0] if body is not None else water[water > 0]
+        reference = float(np.percentile(signal, 99)) if signal.size else 0.0
+    midline = None
+    if landmarks and "11" in landmarks and "12" in landmarks:
+        midline = (landmarks["11"][0] + landmarks["12"][0]) / 2
+
+    result = dict.fromkeys(COLUMNS)
+    for side, label in grid.SIDES.items():
+        here = mask == label
+        voxels = int(here.sum())
+        if not voxels:
+            continue
+        found = {"image_border_voxels": _border_voxels(here)}
+        if boxes and side in boxes:
+            found["crop_border_cm2"] = _touching_cm2(here, *boxes[side], spacing)
+        if body is not None:
+            found["outside_body_percent"] = 100.0 * int((here & (np.asarray(body) == 0)).sum())
+            found["outside_body_percent"] /= voxels
+        if midline is not None:
+            x = np.flatnonzero(here.any(axis=(1, 2)))
+            wrong = x[x < midline] if side == "left" else x[x > midline]
+            found["across_midline_percent"] = 100.0 * int(here[wrong].sum()) / voxels
+        # the rest looks at the muscle's surroundings only, not at the whole image
+        window = tuple(
+            slice(max(part.start - 4, 0), part.stop + 4)
+            for part in ndimage.find_objects(here.astype(np.uint8))[0]
+        )
+        part = here[window]
+        counts = part.sum(axis=(0, 1))
+        levels = np.flatnonzero(counts)
+        profile = counts[levels[0] : levels[-1] + 1].astype(float)
+        found["components"] = int(ndimage.label(part, np.ones((3, 3, 3)))[1])
+        found["end_area_percent"] = 100.0 * max(counts[levels[[0, -1]]]) / counts.max()
+        steps = np.abs(np.diff(profile))
+        found["area_step_percent"] = 100.0 * steps.max() / counts.max() if steps.size else None
+        volume_cm3 = voxels * np.prod(spacing) / 1000.0
+        found["compactness"] = volume_cm3 ** (2 / 3) / _faces_cm2(part, spacing)
+        if water is not None:
+            found |= _water_evidence(part, water[window], counts, reference)
+        result |= {
+            f"{side}_{name}": None if value is None else float(value)
+            for name, value in found.items()
+        }
+    return result
+
+
+def count_of(values: pd.Series, measured: pd.Series) -> pd.Series:
+    """How many items a ledger's list-like cell names.
+
+    Parameters
+    ----------
+    values : Series
+        A cell may be a list, or text as ledgers hold it: ``S4,S5``, ``[4, 5]``, empty.
+    measured : Series of bool
+        Where the stage said ok: there an empty cell is an empty list, elsewhere it is missing.
+    """
+
+    def count(cell):
+        if isinstance(cell, list | tuple | set):
+            return float(len(cell))
+        if isinstance(cell, str):
+            parts = cell.strip("[]() ").replace(";", ",").split(",")
+            return float(sum(bool(part.strip(" '\"")) for part in parts))
+        return np.nan if pd.isna(cell) else 1.0  # a lone number, such as station 4
+
+    return values.map(count).astype(float).mask(values.isna() & measured, 0.0)
+
+
+def cohort(sample, volumes, ledgers) -> pd.DataFrame:
+    """One row per participant with everything the flags look at.
+
+    Parameters
+    ----------
+    sample, volumes : DataFrame
+        results/cohort/sample.tsv and results/volumes.tsv.
+    ledgers : dict of str to DataFrame
+        Stage to ledger; a record's key becomes the column ``<stage>.<key>``.
+
+    Returns
+    -------
+    DataFrame
+        Rows of `volumes`; sample columns, volume columns, then the ledgers'.
+    """
+    result = volumes.merge(
+        sample[[name for name in sample.columns if name in KEY or name not in volumes.columns]],
+        on=KEY,
+        how="left",
+        validate="one_to_one",
+    )
+    for stage, ledger in ledgers.items():
+        names = {name: f"{stage}.{name}" for name in ledger.columns if name not in KEY}
+        result = result.merge(ledger.rename(columns=names), on=KEY, how="left", validate="m:1")
+    return result
