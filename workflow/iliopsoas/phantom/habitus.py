@@ -1,0 +1,131 @@
+"""Body size and shape from sex, height, weight and age, and the frame it is drawn in.
+
+Canonical millimetres: a body whose shoulders are 531 mm above the centres of its
+femoral heads and whose hips are 179 mm apart. Positions, widths and depths are
+the medians of 30 public UK Biobank body masks with joint landmarks (the atlas of
+recoh/pipeline, MIT): hips at slice 163 (SD 13), shoulders at slice 340 (SD 6 to 9),
+midline at column 113 (SD 8), hip distance 80 columns (SD 4).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from iliopsoas import grid
+
+TRUNK_MM = 531.0
+HIP_HALF_MM = 89.4
+KNEE_MM = 400.0  # femoral head to knee landmark
+MEAN_HEIGHT_CM = 169.0
+MEAN_BMI = 26.5
+
+
+@dataclass(frozen=True)
+class Habitus:
+    """Numbers that shapes depend on; lengths in canonical millimetres."""
+
+    female: bool
+    bmi: float
+    subcutaneous: float
+    width: float  # factor of the trunk's width against the median body
+    depth: float
+    limb: float
+    plane: float  # thickness of the fat planes between muscles
+    muscle: float  # factor of muscle thickness
+    visceral: float
+    knee_shift: float
+    psoas_roundness: float
+    asymmetry: float
+
+    @classmethod
+    def draw(cls, traits, rng):
+        """From a participant's traits; what is no trait is drawn."""
+        bmi = float(np.clip(traits.bmi, 14, 60))
+        female = traits.sex == "female"
+        ratio = bmi / MEAN_BMI * (1.04 if not female else 0.97)
+        lean = max(bmi - 15.0, 0.0) / 11.5
+        return cls(
+            female=female,
+            bmi=bmi,
+            subcutaneous=float(
+                np.clip((25.0 if female else 16.0) * lean**1.05 * rng.lognormal(0, 0.12), 3, 95)
+            ),
+            width=ratio**0.58 * rng.lognormal(0, 0.025),
+            depth=min(ratio**0.72, 1.55) * rng.lognormal(0, 0.03),
+            limb=ratio**0.42 * rng.lognormal(0, 0.02),
+            plane=float(np.clip(0.9 + 0.5 * lean + 0.02 * (traits.age - 60), 0.7, 3.0)),
+            muscle=(0.92 if female else 1.06) * ratio**0.2,
+            visceral=lean * (0.8 if female else 1.2),
+            knee_shift=float(rng.normal(0, 9.0)),
+            psoas_roundness=float(rng.lognormal(0, 0.10)),
+            asymmetry=float(rng.normal(0, 0.03)),
+        )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Canonical coordinates of the stitched grid.
+
+    Attributes
+    ----------
+    x : ndarray (nx, nz)
+        Canonical x of each column in each slice (the midline may lean and bend).
+    y : ndarray (ny,)
+    z : ndarray (nz,)
+    sway : ndarray (nz,)
+        Added to canonical y.
+    scale : tuple of float
+        Millimetres per canonical millimetre along x, y, z above and z below the hips.
+    tilt : float
+        Canonical millimetres by which the left hip stands higher than the right.
+    """
+
+    shape: tuple
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    sway: np.ndarray
+    scale: tuple
+    tilt: float
+    warp_mm: float = 1.4
+
+    @classmethod
+    def draw(cls, traits, rng):
+        """Place a body of these traits in the field of view."""
+        nx, ny, nz = grid.SHAPE
+        stature = traits.height_cm / MEAN_HEIGHT_CM
+        trunk = stature**0.85 * rng.normal(1, 0.025)
+        leg = stature * rng.normal(1, 0.02)
+        across = stature**0.6 * rng.normal(1, 0.03) * (1.0 if traits.sex == "male" else 1.02)
+        depth = stature**0.4
+        shoulder = 340.5 + rng.normal(0, 5.0)
+        hip = float(np.clip(shoulder - trunk * TRUNK_MM / grid.SLICE_MM, 138, 194))
+        mm = (np.arange(nz) - hip) * grid.SLICE_MM
+        z = np.where(mm > 0, mm / trunk, mm / leg).astype(np.float32)
+        midline = 112.5 + np.clip(rng.normal(0, 5.5), -13, 13)
+        lean = rng.normal(0, 0.012)
+        curve = rng.normal(0, 4.0) * np.sin(2 * np.pi * np.clip(z, 0, 450) / 450)
+        middle = (midline * grid.IN_PLANE_MM) + lean * mm + curve
+        x = ((np.arange(nx)[:, None] * grid.IN_PLANE_MM) - middle) / across
+        row = 76.0 + np.clip(rng.normal(0, 2.0), -5, 5) + 0.25 * np.clip(traits.bmi - 26, 0, 30)
+        y = (np.arange(ny) - row) * grid.IN_PLANE_MM / depth
+        sway = rng.normal(0, 3.0) * np.sin(np.pi * np.clip(z, 0, 400) / 200)
+        return cls(
+            shape=grid.SHAPE,
+            x=x.astype(np.float32),
+            y=y.astype(np.float32),
+            z=z,
+            sway=sway.astype(np.float32),
+            scale=(across, depth, trunk, leg),
+            tilt=float(np.clip(rng.normal(0, 4.0), -9, 9)),
+        )
+
+    def voxel(self, x, y, z):
+        """Voxel indices (float) of canonical millimetres."""
+        k = float(np.interp(z, self.z, np.arange(self.shape[2]), left=-1, right=np.inf))
+        if z < self.z[0] or z > self.z[-1]:
+            return None
+        column = self.x[:, round(k)]
+        i = float(np.interp(x, column, np.arange(self.shape[0])))
+        j = float(np.interp(y, self.y - self.sway[round(k)], np.arange(self.shape[1])))
+        return i, j, k
