@@ -196,3 +196,52 @@ def crops(
             stage.finish(task, outcome, record)
             progress.step(outcome.verdict)
     return stage.write_ledger(ledger, tasks)
+
+
+# --- volumes ------------------------------------------------------------------------------------
+
+
+def _volumes_participant(folder: str) -> dict:
+    import nibabel as nib
+    import numpy as np
+
+    from iliopsoas import volumes
+    from iliopsoas.qc import evidence
+
+    folder = Path(folder)
+    mask_image = nib.load(folder / "iliopsoas.nii.gz")
+    mask = np.asanyarray(mask_image.dataobj)
+    water, fat, body = (np.asanyarray(nib.load(folder / name).dataobj) for name in IMAGES)
+    found = files.read_json(folder / "landmarks.json")
+    measures = volumes.measure(mask, mask_image.affine, water, fat)
+    return measures | evidence.gather(
+        mask,
+        mask_image.affine,
+        water,
+        body,
+        found,
+        evidence.crop_boxes(found, mask.shape),
+    )
+
+
+def volumes_of_shard(
+    manifest, ledger, *, results, version: int, processes: int, time_limit_s: float
+) -> pd.DataFrame:
+    """Volumes, further measures and the evidence for quality control of a shard's masks."""
+    # the muscle index is added with the cohort's heights, so that a height changes no image stage
+    tasks = _tasks(manifest, results, "segment", "volumes", version)
+    stage = Stage("volumes", results)
+    return stage.run(_volumes_participant, tasks, ledger, processes, time_limit_s)
+
+
+def read_ledgers(paths_by_stage: dict) -> dict[str, pd.DataFrame]:
+    """The ledgers of all shards, one table per stage.
+
+    Parameters
+    ----------
+    paths_by_stage : dict of str to list of path
+    """
+    return {
+        stage: pd.concat([files.read_tsv(path) for path in paths], ignore_index=True)
+        for stage, paths in paths_by_stage.items()
+    }

@@ -23,23 +23,28 @@ rule volumes_shard:
         "../../scripts/volumes_shard.py"
 
 
-rule volumes:
+# The cohort's table before quality control adds its verdict.
+rule collect_volumes:
     input:
-        sample=rules.cohort.output.sample,
+        sample=result("cohort/sample.tsv"),
         dixon=every_shard("dixon.tsv"),
         landmarks=every_shard("landmarks.tsv"),
         crops=every_shard("crops.tsv"),
         segment=every_shard("segment.tsv"),
         volumes=every_shard("volumes.tsv"),
     output:
-        volumes=result("volumes.tsv"),
+        volumes=result("shards/volumes.tsv"),
     log:
-        log_file("volumes"),
+        log_file("collect_volumes"),
     params:
         version=STAGES["volumes"],
-        stage_versions=STAGES,
     resources:
         mem_mb=4000,
         runtime=60,
     script:
-        "../../scripts/volumes.py"
+        "../../scripts/collect_volumes.py"
+
+
+rule volumes:
+    input:
+        result("volumes.tsv"),

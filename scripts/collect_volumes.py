@@ -1,0 +1,8 @@
+"""One volume table from the ledgers of all shards."""
+
+from iliopsoas import files, logs, stages, volumes
+
+with logs.to_file(snakemake.log[0]):
+    ledgers = stages.read_ledgers({stage: snakemake.input[stage] for stage in volumes.STAGES})
+    sample = files.read_tsv(snakemake.input.sample)
+    files.write_tsv(snakemake.output.volumes, volumes.table(sample, ledgers))

@@ -1,0 +1,92 @@
+"""One small run of the whole workflow, shared by the tests that look at it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SETTINGS = {
+    "results": "results",
+    "releases": [
+        {
+            "name": "small",
+            "zips": "phantom/zips",
+            "phenotypes": ["phantom/phenotypes.csv"],
+            "annotations": "phantom/annotations",
+        }
+    ],
+    "phantom": {
+        "folder": "phantom",
+        "participants": 8,
+        "annotated": 4,
+        "repeats": 1,
+        "faults": ["truncated", "missing:3"],
+        "seed": 7,
+    },
+    "cohort": {"shard_size": 5},
+    "crops": {"coarsen": 3},
+    "network": {"base_filters": 2},
+    "training": {"folds": 2, "epochs": 2, "learning_rate": 0.003},
+    "run": {"max_failed_share": 0.5},
+}
+
+
+class Workflow:
+    """A working folder and the means to run Snakemake in it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.results = folder / "results"
+        self.settings = yaml.safe_load(yaml.safe_dump(SETTINGS))
+
+    def run(self, *arguments, check=True) -> str:
+        """Run Snakemake with this folder's configuration; returns everything it printed."""
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(self.settings))
+        command = [
+            *(sys.executable, "-m", "snakemake"),
+            *("--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder)),
+            *("--cores", "2", "--resources", "gpu=1", "--configfile", str(path)),
+            *arguments,
+        ]
+        done = subprocess.run(
+            command,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
+        )
+        if check:
+            assert done.returncode == 0, done.stdout[-6000:]
+        else:
+            assert done.returncode != 0, done.stdout[-6000:]
+        return done.stdout
+
+    def rules_run(self, *arguments) -> set[str]:
+        """Names of the rules that a run executes."""
+        words = ("rule ", "localrule ", "checkpoint ", "localcheckpoint ")
+        return {
+            line.split()[1].rstrip(":")
+            for line in self.run(*arguments).splitlines()
+            if line.startswith(words)
+        }
+
+    def modified(self, pattern: str) -> dict[str, int]:
+        """Modification times of the result files that match a pattern."""
+        return {
+            str(path.relative_to(self.results)): path.stat().st_mtime_ns
+            for path in self.results.glob(pattern)
+        }
+
+
+@pytest.fixture(scope="session")
+def workflow(tmp_path_factory) -> Workflow:
+    """A finished run; the tests that change it put back what they changed."""
+    run = Workflow(tmp_path_factory.mktemp("workflow"))
+    run.first_output = run.run()
+    return run
