@@ -82,4 +82,4 @@ def test_stitched_grid_is_the_published_one():
     np.testing.assert_allclose(
         grid.las_affine() @ [223, 173, 369, 1], [-247.767872, 194.196436, 66.0, 1.0], atol=1e-4
     )
-    assert grid.VOXEL_ML == pytest.approx(2.232142925**2 * 3.0 / 1000)
+    assert pytest.approx(2.232142925**2 * 3.0 / 1000) == grid.VOXEL_ML
