@@ -1,0 +1,256 @@
+"""One scan to one water and one fat volume: the stages of published_method.md, section 1."""
+
+import time
+from dataclasses import dataclass, field
+
+import nibabel as nib
+import numpy as np
+
+from iliopsoas import grid
+from iliopsoas.dixon import bias, body, quality, stitch, swaps
+from iliopsoas.dixon.series import Station, build_stations
+from iliopsoas.ukb.archive import LIMITS, Limits, open_scan
+
+IN, FAT, WATER = "in", "F", "W"
+
+
+@dataclass
+class DixonResult:
+    """What became of a scan.
+
+    Attributes
+    ----------
+    water, fat : nibabel.Nifti1Image
+        int16, voxel order LAS, scanner units (times `record["intensity_scale"]`),
+        corrected for bias.
+    body : nibabel.Nifti1Image
+        uint8, the same grid.
+    record : dict
+        Flat; goes into the ledger. Nothing in it identifies the participant.
+    seconds : dict
+        CPU seconds by step.
+    """
+
+    water: nib.Nifti1Image
+    fat: nib.Nifti1Image
+    body: nib.Nifti1Image
+    record: dict
+    seconds: dict = field(default_factory=dict)
+
+
+def process_scan(
+    path,
+    *,
+    bias_shrink: int = 4,
+    swap_margin: float = 0.25,
+    oblique_tolerance: float = 0.005,
+    limits: Limits = LIMITS,
+) -> DixonResult:
+    """Read, correct and stitch one scan.
+
+    Parameters
+    ----------
+    path : path
+        UK Biobank's zip of field 20201, or a folder of its DICOM files.
+    bias_shrink : int
+        In-plane block size, in voxels, of the image N4 is fitted on; slices are grouped
+        to about the same length. 1 is full resolution.
+    swap_margin : float
+        Smallest margin with which every station and leg must be told apart from its
+        fat-water exchange.
+    oblique_tolerance : float
+        Largest deviation of an axis' unit direction from the patient's axes.
+    limits : Limits
+        Bounds on the archive.
+
+    Returns
+    -------
+    DixonResult
+
+    Raises
+    ------
+    status.Refused
+        With a verdict of the reading or Dixon block, and what was found.
+    """
+    watch = _Watch()
+    scan = open_scan(path, limits)
+    watch("read")
+    stations = build_stations(scan.slices, oblique_tolerance)
+    target = stitch.choose_target(stations)
+    weights = stitch.station_weights(stations, target)
+    planes = _take_planes(stations, target)
+    record = _record(scan, stations, target)
+    del scan
+    watch("stations")
+
+    decided = swaps.detect(stations, planes, target)
+    swaps.require_certain(decided, swap_margin)
+    record["swaps_corrected"] = swaps.correct(planes, decided)
+    record["swap_confidence"] = round(min(decided.confidence.values()), 4)
+    for unit, value in decided.confidence.items():
+        record[f"swap_confidence_{unit}"] = round(value, 4)
+    watch("swaps")
+
+    for station in stations:
+        channels = planes[station.number]
+        mask = body.foreground(channels[IN])
+        record[f"snr_{station.number}"] = _rounded(quality.signal_to_noise(channels[IN], mask), 2)
+        shrink = _blocks(bias_shrink, station.spacing)
+        _correct(channels, bias.estimate(channels[IN], mask, shrink))
+    known = [v for k, v in record.items() if k.startswith("snr_") and v is not None]
+    record["snr"] = min(known) if known else None
+    watch("bias of stations")
+
+    gains = _match_gains(stations, planes, weights, target, record)
+    volumes = {}
+    scaled = [w * g for w, g in zip(weights, gains, strict=True)]
+    for channel in (IN, FAT, WATER):
+        parts = [planes[station.number].pop(channel) for station in stations]
+        volumes[channel] = stitch.stack(parts, stations, scaled, target)
+        del parts
+    watch("resample and blend")
+
+    covered = np.sum(weights, axis=0) > 0
+    foreground = body.foreground(volumes[IN])
+    foreground[~covered] = False
+    shrink = _blocks(bias_shrink, target.spacing)
+    _correct(volumes, bias.estimate(volumes[IN], foreground, shrink))
+    watch("bias of the whole")
+
+    mask = body.body_mask(volumes[IN], covered)
+    record["body_litres"] = round(body.require_body(mask, grid.voxel_ml(target.affine)), 3)
+    record["coverage"] = round(float(covered.mean()), 4)
+    watch("body mask")
+
+    images = _images(volumes, mask, target, record)
+    watch("output")
+    return DixonResult(*images, record=record, seconds=watch.seconds)
+
+
+class _Watch:
+    """CPU seconds between calls."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self.last = time.process_time()
+
+    def __call__(self, step: str) -> None:
+        now = time.process_time()
+        self.seconds[step] = self.seconds.get(step, 0.0) + now - self.last
+        self.last = now
+
+
+def _rounded(value, digits):
+    return None if value is None else round(float(value), digits)
+
+
+def _blocks(shrink: int, spacing) -> tuple:
+    """Block sizes (z, y, x) that are about as long in every direction."""
+    return max(1, round(shrink * grid.IN_PLANE_MM / float(spacing[2]))), shrink, shrink
+
+
+def _take_planes(stations: list[Station], target: stitch.Target) -> dict:
+    """Every station's channels on the target's rows and columns; the originals are let go."""
+    planes = {}
+    for station in stations:
+        channels = {}
+        for channel in (IN, FAT, WATER):
+            array = stitch.place_in_plane(station.channels[channel], station, target)
+            np.maximum(array, 0, out=array)
+            channels[channel] = array
+        station.channels = {WATER: channels[WATER]}  # its length is still asked for
+        planes[station.number] = channels
+    return planes
+
+
+def _correct(channels: dict, field_: bias.BiasField) -> None:
+    """Divide every channel by the field, in place; slice by slice keeps memory low."""
+    depth = len(channels[IN])
+    for first in range(0, depth, 32):
+        last = min(first + 32, depth)
+        inverse = field_.evaluate(first, last)
+        np.reciprocal(inverse, out=inverse)
+        for channel in (IN, FAT, WATER):
+            channels[channel][first:last] *= inverse
+
+
+def _match_gains(stations, planes, weights, target, record) -> list[float]:
+    """One factor per station that makes neighbours agree where they overlap.
+
+    The published code leaves this to the second N4, whose spline is too stiff for a step.
+    Factors are relative to the station with most neighbours matched: their geometric mean
+    is 1, so that the overall level stays the scanner's.
+    """
+    log_gain = [0.0]
+    for upper, lower in zip(stations, stations[1:], strict=False):
+        a, b = stations.index(upper), stations.index(lower)
+        seam = f"{lower.number}_{upper.number}"
+        both = np.flatnonzero((weights[a] > 0) & (weights[b] > 0))
+        found = None
+        if len(both):
+            first, last = both[0], both[-1] + 1
+            parts = [
+                stitch.resample_slices(planes[s.number][IN], s, target, first, last)
+                for s in (lower, upper)
+            ]
+            found = quality.seam_difference(*parts, weights[b][first:last])
+        record[f"seam_slices_{seam}"] = len(both)
+        record[f"seam_gain_{seam}"] = _rounded(found and np.exp(found["log_gain"]), 4)
+        record[f"seam_residual_{seam}"] = _rounded(found and found["residual"], 4)
+        # lower x g_lower = upper x g_upper
+        log_gain.append(log_gain[-1] - (found["log_gain"] if found else 0.0))
+    residuals = [v for k, v in record.items() if k.startswith("seam_residual_") and v is not None]
+    record["seam_residual"] = max(residuals) if residuals else None
+    log_gain = np.array(log_gain) - np.mean(log_gain)
+    return [float(g) for g in np.exp(log_gain)]
+
+
+def _images(volumes: dict, mask: np.ndarray, target: stitch.Target, record: dict) -> tuple:
+    """int16 images in scanner units.
+
+    Scanner values fit (12 bits). Where corrected values would not, or where a rescaled
+    series would lose its steps to rounding, both channels are multiplied by one power of
+    two, named in the record.
+    """
+    top = max(float(np.percentile(volumes[c][::2, ::2, ::2], 99.9)) for c in (FAT, WATER))
+    highest = max(float(volumes[c].max()) for c in (FAT, WATER))
+    scale = 1.0
+    while top * scale > 16_000:
+        scale /= 2
+    while 0 < top * scale < 100:
+        scale *= 2
+    record["intensity_scale"] = scale
+    record["intensities_clipped"] = bool(highest * scale > 32_767)
+    images = []
+    for channel in (WATER, FAT):
+        values = volumes.pop(channel)
+        values *= scale
+        np.rint(values, out=values)
+        np.clip(values, 0, 32_767, out=values)
+        images.append(grid.las_image(values.astype(np.int16).transpose(2, 1, 0), target.affine))
+    images.append(grid.las_image(mask.transpose(2, 1, 0), target.affine))
+    return tuple(images)
+
+
+def _record(scan, stations: list[Station], target: stitch.Target) -> dict:
+    found = [station.number for station in stations]
+    record = {
+        "stations_found": found,
+        "stations_missing": sorted(set(range(1, 7)) - set(found)),
+        "stations_acquired_twice": [s.number for s in stations if "acquisitions" in s.notes],
+        "slices_interpolated": [
+            n for s in stations for n in s.notes.get("slices_interpolated", [])
+        ],
+        "slices_trimmed": [s.number for s in stations if "slices_trimmed" in s.notes],
+        "in_phase_made": [s.number for s in stations if "in_phase_made" in s.notes],
+        "channels_refitted": [
+            f"{s.number}:{c}" for s in stations for c in s.notes.get("channels_refitted", [])
+        ],
+        "station_low_mm": [round(s.low, 2) for s in stations],
+        "station_slices": [len(s.channels[WATER]) for s in stations],
+        "software": "; ".join(sorted({s.software for s in stations if s.software})),
+        "surplus_files": int(sum(scan.surplus.values())),
+        "unreadable_files": len(scan.unreadable),
+        "published_grid": target.published,
+    }
+    return record

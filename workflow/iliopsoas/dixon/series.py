@@ -1,0 +1,405 @@
+"""Slices to stations: six slabs, neck to knee, each with in-phase, fat and water volumes.
+
+Arrays of a station are (z, y, x) in voxel order LAS: z to the head, y to anterior,
+x to the patient's left; positions are RAS millimetres. Transposed they are the
+(x, y, z) of NIfTI without a copy.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from iliopsoas.dixon.stations import NEEDED, REQUIRED, number_stations
+from iliopsoas.status import Refused, Verdict
+from iliopsoas.ukb.dicom import Slice
+
+SAME_PLACE_MM = 15.0  # two series of one station differ less, neighbouring stations far more
+SAME_TIME_S = 10.0  # channels of one acquisition are written within seconds of each other
+NAMES = {"in": "in-phase", "opp": "opposed-phase", "F": "fat", "W": "water"}
+
+
+@dataclass
+class Series:
+    """One channel of one acquisition, as a volume in voxel order LAS."""
+
+    channel: str
+    array: np.ndarray  # (z, y, x)
+    origin: np.ndarray  # RAS mm of voxel [0, 0, 0]: (x, y, z)
+    spacing: np.ndarray  # mm along x, y, z
+    present: np.ndarray  # bool (z,): False where a slice is missing
+    when: tuple
+    description: str
+    software: str
+    shape_read: tuple  # rows, columns
+
+    @property
+    def low(self) -> float:
+        return float(self.origin[2])
+
+    @property
+    def high(self) -> float:
+        return float(self.origin[2] + (len(self.array) - 1) * self.spacing[2])
+
+
+@dataclass
+class Station:
+    """One slab. Arrays float32 (z, y, x); `origin` and `spacing` are (x, y, z)."""
+
+    number: int
+    channels: dict  # "in", "F", "W": float32 (z, y, x)
+    origin: np.ndarray
+    spacing: np.ndarray
+    rows: int
+    description: str
+    software: str
+    notes: dict = field(default_factory=dict)
+
+    @property
+    def low(self) -> float:
+        return float(self.origin[2])
+
+    @property
+    def high(self) -> float:
+        return float(self.origin[2] + (len(self.channels["W"]) - 1) * self.spacing[2])
+
+
+def build_stations(slices: list[Slice], oblique_tolerance: float = 0.005) -> list[Station]:
+    """Sort slices into stations by header and geometry.
+
+    Parameters
+    ----------
+    slices : list of Slice
+        The Dixon slices of one scan, in any order.
+    oblique_tolerance : float
+        Largest component of a unit direction across its axis; 0.005 moves the edge
+        of the field of view by 1.25 mm, about half a voxel. The published code warns
+        beyond 1e-3 mm per voxel and goes on.
+
+    Returns
+    -------
+    list of Station
+        From head to foot. `notes` holds what had to be decided.
+
+    Raises
+    ------
+    Refused
+        ``oblique``, ``wrong_body_part``, ``channel_missing``, ``channel_empty``,
+        ``slices_missing``, ``station_missing`` or ``unreadable_pixels``.
+    """
+    groups: dict[tuple, list[Slice]] = {}
+    for item in slices:
+        groups.setdefault((item.channel, *item.series, item.rows, item.columns), []).append(item)
+    series = [
+        made
+        for items in groups.values()
+        if (made := build_series(items, oblique_tolerance)) is not None
+    ]
+    if not series:
+        raise Refused(
+            Verdict.NO_DIXON_SERIES,
+            f"scan: {len(slices)} Dixon slices, none of them part of a volume",
+        )
+    _check_field_of_view(series)
+    places = _places(series)
+    stations = []
+    for number, members in number_stations(places):
+        stations.append(_station(number, members))
+    found = [station.number for station in stations]
+    missing = sorted(set(REQUIRED) - set(found))
+    if missing:
+        raise Refused(
+            Verdict.STATION_MISSING,
+            f"scan: station {', '.join(map(str, missing))} is missing (found"
+            f" {', '.join(map(str, found))}); only 1 and 6 can be done without",
+        )
+    return stations
+
+
+def build_series(items: list[Slice], oblique_tolerance: float) -> Series | None:
+    """Stack the slices of one series; None where they are not a volume (a scout)."""
+    first = items[0]
+    axis_row, axis_column = first.orientation[:3], first.orientation[3:]
+    normal = np.cross(axis_row, axis_column)
+    for item in items:
+        if np.abs(item.orientation - first.orientation).max() > 1e-3:
+            return None  # a scout with several planes
+    heights = np.array([item.position @ normal for item in items])
+    order = sorted(range(len(items)), key=lambda i: (heights[i], items[i].when))
+    kept: list[int] = []
+    for i in order:  # of two slices at one place the newer one stays
+        if kept and abs(heights[i] - heights[kept[-1]]) < 0.1:
+            kept[-1] = i
+        else:
+            kept.append(i)
+    if len(kept) < 3:
+        return None
+    heights = heights[kept]
+    items = [items[i] for i in kept]
+    step = float(np.median(np.diff(heights)))
+    index = np.rint((heights - heights[0]) / step).astype(int)
+    if np.abs(heights - heights[0] - index * step).max() > 0.2 * step:
+        raise Refused(
+            Verdict.SLICES_MISSING,
+            f"{first.description}: slices are not evenly spaced about {step:.2f} mm apart",
+        )
+    if index[-1] + 1 > 2 * len(items):
+        raise Refused(
+            Verdict.SLICES_MISSING,
+            f"{first.description}: {len(items)} of {index[-1] + 1} slices are there",
+        )
+    step = (heights[-1] - heights[0]) / index[-1]
+    shift = items[-1].position - items[0].position
+    _check_oblique(
+        first, np.stack([axis_row, axis_column, shift / np.linalg.norm(shift)]), oblique_tolerance
+    )
+
+    planes = [item.pixels() for item in items]
+    dtype = np.float32 if any(p.dtype.kind == "f" for p in planes) else np.int32
+    if all(p.dtype == np.uint16 for p in planes):
+        dtype = np.uint16
+    array = np.zeros((index[-1] + 1, *planes[0].shape), dtype)
+    for k, plane in zip(index, planes, strict=True):
+        array[k] = plane
+    present = np.zeros(len(array), bool)
+    present[index] = True
+    # directions in LPS of the array's axes (slice, row, column)
+    directions = np.stack(
+        [normal * step, axis_column * first.spacing[0], axis_row * first.spacing[1]]
+    )
+    array, origin, spacing, flipped = _to_las(array, items[0].position, directions)
+    if flipped is not None:
+        present = present[::-1] if flipped else present
+    elif not present.all():
+        raise Refused(
+            Verdict.SLICES_MISSING,
+            f"{first.description}: {int((~present).sum())} slices of a series that is not axial"
+            " are missing",
+        )
+    else:
+        present = np.ones(len(array), bool)
+    return Series(
+        channel=first.channel,
+        array=array,
+        origin=origin,
+        spacing=spacing,
+        present=present,
+        when=max(item.when[:2] for item in items),
+        description=first.description,
+        software=first.software,
+        shape_read=(first.rows, first.columns),
+    )
+
+
+def _check_oblique(first: Slice, directions: np.ndarray, tolerance: float) -> None:
+    sizes = np.sort(np.abs(directions), axis=1)
+    worst = float(sizes[:, 1].max())
+    if worst > tolerance:
+        raise Refused(
+            Verdict.OBLIQUE,
+            f"{first.description}: axes are turned by up to {np.degrees(np.arcsin(min(worst, 1))):.2f}"
+            f" degrees, expected at most {np.degrees(np.arcsin(tolerance)):.2f}",
+        )
+
+
+def _to_las(array, position, directions):
+    """Bring (slice, row, column) to (z, y, x) of LAS.
+
+    Returns array, RAS origin (x, y, z), spacing (x, y, z), and whether the slice axis
+    was flipped (None where slices do not run along z).
+    """
+    axes = np.abs(directions).argmax(axis=1)  # LPS axis of each array axis
+    order = [int(np.flatnonzero(axes == world)[0]) for world in (2, 1, 0)]
+    array = array.transpose(order)
+    origin_lps = np.array(position, dtype=float)
+    spacing = np.zeros(3)
+    flip = []
+    for place, (axis, world) in enumerate(zip(order, (2, 1, 0), strict=True)):
+        step = directions[axis]
+        wanted = -1 if world == 1 else 1  # LAS in LPS terms: +x, -y, +z
+        flip.append(np.sign(step[world]) != wanted)
+        if flip[-1]:
+            origin_lps = origin_lps + step * (array.shape[place] - 1)
+        spacing[world] = abs(step[world])
+    array = array[tuple(slice(None, None, -1 if turned else 1) for turned in flip)]
+    origin = origin_lps * [-1, -1, 1]
+    return array, origin, spacing, (bool(flip[0]) if order[0] == 0 else None)
+
+
+def _check_field_of_view(series: list[Series]) -> None:
+    """Neck-to-knee slabs are 500 mm wide; a head, a heart or one knee is not."""
+    widths = [item.array.shape[2] * item.spacing[0] for item in series]
+    widest = max(widths)
+    if widest < 350:
+        raise Refused(
+            Verdict.WRONG_BODY_PART,
+            f"scan: its Dixon series are at most {widest:.0f} mm wide, a body needs about 500 mm",
+        )
+
+
+def _places(series: list[Series]) -> list[list[Series]]:
+    """Series at one position, head to foot. A series that is no slab is passed over."""
+    places: list[list[Series]] = []
+    for item in sorted(series, key=lambda s: (-(s.high + s.low), s.channel)):
+        for place in places:
+            if _same_place(place[0], item):
+                place.append(item)
+                break
+        else:
+            places.append([item])
+    return places
+
+
+def _same_place(a: Series, b: Series) -> bool:
+    return abs(a.low - b.low) < SAME_PLACE_MM and abs(a.high - b.high) < SAME_PLACE_MM
+
+
+# -- one station -----------------------------------------------------------------------
+
+
+def _station(number: int, members: list[Series]) -> Station:
+    chosen, notes = _newest(number, members)
+    for channel in ("in", "opp", "F", "W"):
+        if channel in chosen:
+            _check_empty(number, chosen[channel])
+    if "in" not in chosen:
+        notes["in_phase_made"] = True
+    reference = chosen.get("in") or chosen["W"]
+    present = [channel for channel in NEEDED if channel in chosen]
+    low = max(chosen[channel].low for channel in present)
+    high = min(chosen[channel].high for channel in present)
+    step = float(np.median([chosen[channel].spacing[2] for channel in present]))
+    count = round((high - low) / step) + 1
+    longest = max(len(chosen[channel].array) for channel in present)
+    if longest - count > 2:
+        raise Refused(
+            Verdict.SLICES_MISSING,
+            f"station {number}: its channels share {count} of {longest} slices; at most two"
+            " outer ones may be missing",
+        )
+    if longest > count:
+        notes["slices_trimmed"] = longest - count
+    origin = np.array([reference.origin[0], reference.origin[1], low])
+    channels = {}
+    for channel in present:
+        item = chosen[channel]
+        first = round((low - item.low) / step)
+        if abs(item.low + first * step - low) > 0.25 * step:
+            raise Refused(
+                Verdict.SLICES_MISSING,
+                f"station {number}: slices of the {NAMES[channel]} series lie between those of"
+                " the others",
+            )
+        array = item.array[first : first + count]
+        kept = item.present[first : first + count]
+        array, filled = _fill(array, kept, f"station {number}, {NAMES[channel]}")
+        if filled:
+            notes.setdefault("slices_interpolated", []).append(f"{number}:{channel}:{filled}")
+        channels[channel] = _match_plane(np.asarray(array, np.float32), item, reference, notes)
+    if "in" not in channels:
+        channels["in"] = channels["F"] + channels["W"]
+    return Station(
+        number=number,
+        channels={channel: channels[channel] for channel in NEEDED},
+        origin=origin,
+        spacing=np.array([reference.spacing[0], reference.spacing[1], step]),
+        rows=reference.shape_read[0],
+        description=reference.description,
+        software=reference.software,
+        notes=notes,
+    )
+
+
+def _newest(number: int, members: list[Series]) -> tuple[dict, dict]:
+    """The newest complete acquisition at this place."""
+    by_channel: dict[str, list[Series]] = {}
+    for item in members:
+        by_channel.setdefault(item.channel, []).append(item)
+    for channel in ("W", "F"):
+        if channel not in by_channel:
+            found = ", ".join(NAMES[c] for c in sorted(by_channel))
+            raise Refused(
+                Verdict.CHANNEL_MISSING,
+                f"station {number}: no {NAMES[channel]} series (found {found})",
+            )
+    notes: dict = {}
+    if all(len(items) == 1 for items in by_channel.values()):
+        return {channel: items[0] for channel, items in by_channel.items()}, notes
+    notes["acquisitions"] = max(len(items) for items in by_channel.values())
+
+    def spread(anchor):
+        """Channels nearest in time to a water series, and how far apart they are."""
+        picked = {
+            channel: min(items, key=lambda item: _apart(item, anchor))
+            for channel, items in by_channel.items()
+        }
+        picked["W"] = anchor
+        return picked, max(_apart(picked[channel], anchor) for channel in picked)
+
+    anchors = sorted(by_channel["W"], key=lambda item: item.when, reverse=True)
+    choices = [spread(anchor) for anchor in anchors]
+    for picked, apart in choices:
+        if apart <= SAME_TIME_S:
+            return picked, notes
+    return min(choices, key=lambda choice: choice[1])[0], notes
+
+
+def _apart(a: Series, b: Series) -> float:
+    """Seconds between two series; a day where the dates differ."""
+    return abs(a.when[1] - b.when[1]) + (86_400.0 if a.when[0] != b.when[0] else 0.0)
+
+
+def _check_empty(number: int, item: Series) -> None:
+    sample = item.array[item.present]
+    if sample.min() == sample.max():
+        raise Refused(
+            Verdict.CHANNEL_EMPTY,
+            f"station {number}: every pixel of the {NAMES[item.channel]} series is"
+            f" {sample.flat[0]:g}",
+        )
+
+
+def _fill(array: np.ndarray, present: np.ndarray, what: str) -> tuple[np.ndarray, int]:
+    """Interpolate one missing inner slice; returns the array and the slice, 1 the lowest.
+
+    Cubic through the two slices on each side where they exist, else their mean.
+    """
+    missing = np.flatnonzero(~present)
+    if not len(missing):
+        return array, 0
+    if len(missing) > 1 or missing[0] in (0, len(array) - 1):
+        raise Refused(
+            Verdict.SLICES_MISSING,
+            f"{what}: {len(missing)} of {len(array)} slices are missing, one inner slice at most"
+            " can be interpolated",
+        )
+    k = int(missing[0])
+    array = array.astype(np.float32)
+    near = 0.5 * (array[k - 1] + array[k + 1])
+    if 2 <= k < len(array) - 2:
+        near = (9 * near - 0.5 * (array[k - 2] + array[k + 2])) / 8
+        # between its neighbours' extremes: no overshoot at the skin
+        low, high = np.minimum(array[k - 1], array[k + 1]), np.maximum(array[k - 1], array[k + 1])
+        near = np.clip(near, low, high)
+    array[k] = near
+    return array, k + 1
+
+
+def _match_plane(array: np.ndarray, item: Series, reference: Series, notes: dict) -> np.ndarray:
+    """Bring a channel of another matrix size onto the reference's rows and columns."""
+    from iliopsoas.dixon.stitch import resample_axis
+
+    shape = reference.array.shape
+    same = array.shape[1:] == shape[1:] and np.allclose(
+        item.origin[:2], reference.origin[:2], atol=0.05
+    )
+    if same and np.allclose(item.spacing[:2], reference.spacing[:2], rtol=1e-3):
+        return array
+    notes.setdefault("channels_refitted", []).append(item.channel)
+    for axis, world, sign in ((1, 1, 1), (2, 0, -1)):
+        array = resample_axis(
+            array,
+            axis,
+            (sign * item.origin[world], item.spacing[world]),
+            (sign * reference.origin[world], reference.spacing[world], shape[axis]),
+        )
+    return array

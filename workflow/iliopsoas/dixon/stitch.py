@@ -1,0 +1,289 @@
+"""Resampling to the stitched grid, and blending of neighbouring stations.
+
+Cubic B-splines as published (SimpleITK's sitkBSpline: order 3, mirrored ends). Every
+station's axes are parallel to the grid's, so an interpolation is a small matrix per
+axis: a station is resampled once, and an axis whose voxels already lie on the grid's is
+only shifted, not smoothed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from iliopsoas import grid
+from iliopsoas.status import Refused, Verdict
+
+ON_GRID_VOXELS = 0.02  # offsets from the grid below this are the same place
+POSITION_TOLERANCE_MM = 1.5  # half a slice: within this, stations are where UK Biobank's are
+# RAS mm: middles of the lowest slice of S6 and S3, and of the highest of S1 (ukb_format.md)
+PUBLISHED_S6_LOW, PUBLISHED_S3_LOW, PUBLISHED_S1_HIGH = -1041.0, -462.75, 66.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A grid of voxel order LAS. `shape`, `origin` (RAS mm) and `spacing` are (x, y, z)."""
+
+    shape: tuple
+    origin: tuple
+    spacing: tuple = grid.SPACING_MM
+    published: bool = True
+
+    @property
+    def affine(self) -> np.ndarray:
+        return grid.las_affine(self.origin, self.spacing)
+
+    @property
+    def z(self) -> np.ndarray:
+        """RAS z of every slice."""
+        return self.origin[2] + self.spacing[2] * np.arange(self.shape[2])
+
+
+def choose_target(stations) -> Target:
+    """The published grid where the stations are where UK Biobank's are, else one like it.
+
+    Parameters
+    ----------
+    stations : list of Station
+        Head to foot.
+
+    Returns
+    -------
+    Target
+        The published origin and shape where every anchor that is there (bottom of S6,
+        bottom of S3, top of S1; and the in-plane origin) is within 1.5 mm of its
+        published place. Otherwise the same spacing, 224 x 174 in plane, from the lowest
+        slice of S6 to the highest of S1; where one of these is missing, from or to where
+        it would be had the whole scan moved with the other anchors.
+    """
+    by_number = {station.number: station for station in stations}
+    anchors = {}
+    if 6 in by_number:
+        anchors[6] = by_number[6].low - PUBLISHED_S6_LOW
+    if 3 in by_number:
+        anchors[3] = by_number[3].low - PUBLISHED_S3_LOW
+    if 1 in by_number:
+        anchors[1] = by_number[1].high - PUBLISHED_S1_HIGH
+    middle = by_number.get(3, stations[len(stations) // 2])
+    in_plane = np.asarray(middle.origin[:2]) - _centred_origin(middle)
+    origin = np.array(grid.ORIGIN_RAS_MM)
+    published = True
+    if np.abs(in_plane).max() > POSITION_TOLERANCE_MM:
+        origin[:2] += in_plane
+        published = False
+    slices = grid.SHAPE[2]
+    if max(abs(value) for value in anchors.values()) > POSITION_TOLERANCE_MM:
+        published = False
+        moved = anchors.get(3, 0.0)
+        origin[2] = by_number[6].low if 6 in by_number else origin[2] + moved
+        top = by_number[1].high if 1 in by_number else PUBLISHED_S1_HIGH + moved
+        slices = round((top - origin[2]) / grid.SLICE_MM) + 1
+    return Target((*grid.SHAPE[:2], slices), tuple(float(v) for v in origin), published=published)
+
+
+def _centred_origin(station) -> np.ndarray:
+    """Where a station's first voxel lies when its slab is centred as UK Biobank's are."""
+    rows, columns = station.channels["W"].shape[1:]
+    step_x, step_y = station.spacing[:2]
+    width, depth = grid.SHAPE[0] * grid.IN_PLANE_MM, grid.SHAPE[1] * grid.IN_PLANE_MM
+    # first voxel of the published grid, moved in by half of what the slab is smaller
+    x = grid.ORIGIN_RAS_MM[0] - (width - columns * step_x + step_x - grid.IN_PLANE_MM) / 2
+    y = grid.ORIGIN_RAS_MM[1] + (depth - rows * step_y + step_y - grid.IN_PLANE_MM) / 2
+    return np.array([x, y])
+
+
+# -- interpolation ---------------------------------------------------------------------
+
+
+def spline_matrix(size: int, at: np.ndarray) -> np.ndarray:
+    """Cubic B-spline interpolation of `size` samples at the places `at`, as a matrix.
+
+    Parameters
+    ----------
+    size : int
+        Samples at 0, 1, ..., size - 1; mirrored about both ends.
+    at : ndarray (m,)
+        Places in samples. Beyond half a sample outside the ends the result is 0, as
+        ITK's resampling has it.
+
+    Returns
+    -------
+    ndarray (m, size), float32
+    """
+    at = np.asarray(at, dtype=float)
+    if size < 4:  # too short for a cubic: linear
+        coefficients = np.eye(size)
+        order = 1
+    else:
+        coefficients = ndimage.spline_filter1d(np.eye(size), order=3, axis=0, mode="mirror")
+        order = 3
+    weights = np.zeros((len(at), size))
+    first = np.floor(at).astype(int)
+    for k in range(-1, 3) if order == 3 else (0, 1):
+        node = first + k
+        mirrored = _mirror(node, size)
+        np.add.at(weights, (np.arange(len(at)), mirrored), _kernel(at - node, order))
+    weights[(at < -0.5) | (at > size - 0.5)] = 0
+    return (weights @ coefficients).astype(np.float32)
+
+
+def _mirror(index: np.ndarray, size: int) -> np.ndarray:
+    if size == 1:
+        return np.zeros_like(index)
+    index = np.abs(index) % (2 * size - 2)
+    return np.where(index >= size, 2 * size - 2 - index, index)
+
+
+def _kernel(distance: np.ndarray, order: int) -> np.ndarray:
+    d = np.abs(distance)
+    if order == 1:
+        return np.clip(1 - d, 0, None)
+    near = 2 / 3 - d**2 + d**3 / 2
+    far = np.clip(2 - d, 0, None) ** 3 / 6
+    return np.where(d < 1, near, far)
+
+
+def resample_axis(array, axis: int, source: tuple, target: tuple) -> np.ndarray:
+    """Resample one axis; outside the source the result is 0.
+
+    Parameters
+    ----------
+    array : ndarray float32
+    axis : int
+    source : tuple
+        (first sample, step) along increasing coordinates, mm.
+    target : tuple
+        (first sample, step, samples).
+    """
+    first, step = source
+    start, pitch, count = target
+    at = (start - first + pitch * np.arange(count)) / step
+    size = array.shape[axis]
+    nearest = np.rint(at)
+    if np.abs(at - nearest).max() < ON_GRID_VOXELS:
+        nearest = nearest.astype(int)
+        inside = (nearest >= 0) & (nearest < size)
+        if inside.all() and count == size:
+            return array
+        shape = list(array.shape)
+        shape[axis] = count
+        result = np.zeros(shape, np.float32)
+        where = [slice(None)] * array.ndim
+        where[axis] = np.flatnonzero(inside)
+        result[tuple(where)] = np.take(array, nearest[inside], axis=axis)
+        return result
+    matrix = spline_matrix(size, at)
+    if axis == 0:
+        flat = matrix @ array.reshape(size, -1)
+        return flat.reshape(count, *array.shape[1:])
+    moved = np.tensordot(array, matrix, axes=(axis, 1))
+    return np.ascontiguousarray(np.moveaxis(moved, -1, axis))
+
+
+def place_in_plane(array, station, target: Target) -> np.ndarray:
+    """A station's array (z, y, x) on the target's rows and columns; slices untouched."""
+    x0, y0 = station.origin[:2]
+    array = resample_axis(
+        array, 1, (y0, station.spacing[1]), (target.origin[1], target.spacing[1], target.shape[1])
+    )
+    # x runs against RAS
+    return resample_axis(
+        array, 2, (-x0, station.spacing[0]), (-target.origin[0], target.spacing[0], target.shape[0])
+    )
+
+
+def covered_slices(station, target: Target) -> tuple[int, int]:
+    """First and one past the last slice of the target that a station covers.
+
+    The published code gives a station round(n x thickness / 3) slices from its lowest
+    one on; with the station where it really lies that is every slice from half a slice
+    below its lowest to as far above.
+    """
+    count = round(len(station.channels["W"]) * station.spacing[2] / target.spacing[2])
+    first = round((station.low - target.origin[2]) / target.spacing[2])
+    return max(first, 0), min(first + count, target.shape[2])
+
+
+# -- blending --------------------------------------------------------------------------
+
+
+def blend_weights(overlap: int) -> np.ndarray:
+    """Weights of the lower station over the overlapping slices, lowest first (published)."""
+    return (1 / (1 + np.exp(np.linspace(-5, 5, overlap)))).astype(np.float32)
+
+
+def station_weights(stations, target: Target) -> list[np.ndarray]:
+    """Weight of every station in every slice of the target.
+
+    Returns
+    -------
+    list of ndarray (nz,)
+        In the order of `stations`; they add to 1 where any station is, 0 elsewhere.
+
+    Raises
+    ------
+    Refused
+        ``station_gap`` where two neighbours leave a slice between them uncovered.
+    """
+    ranges = [covered_slices(station, target) for station in stations]
+    weights = []
+    for first, last in ranges:
+        weight = np.zeros(target.shape[2], np.float32)
+        weight[first:last] = 1
+        weights.append(weight)
+    for upper in range(len(stations) - 1):
+        lower = upper + 1
+        bottom, top = ranges[upper][0], ranges[lower][1]
+        overlap = top - bottom
+        if overlap < 0:
+            raise Refused(
+                Verdict.STATION_GAP,
+                f"stations {stations[lower].number} and {stations[upper].number}:"
+                f" {-overlap} slices of {target.spacing[2]:g} mm between them are not covered",
+            )
+        if overlap:
+            share = blend_weights(overlap)
+            weights[lower][bottom:top] *= share
+            weights[upper][bottom:top] *= 1 - share
+    return weights
+
+
+def stack(planes: list[np.ndarray], stations, weights, target: Target) -> np.ndarray:
+    """Resample stations along z and blend them.
+
+    Parameters
+    ----------
+    planes : list of ndarray (slices, ny, nx)
+        Each station's channel on the target's rows and columns.
+    stations : list of Station
+    weights : list of ndarray (nz,)
+        From `station_weights`.
+
+    Returns
+    -------
+    ndarray float32 (nz, ny, nx)
+        Never negative.
+    """
+    nx, ny, nz = target.shape
+    result = np.zeros((nz, ny, nx), np.float32)
+    for array, station, weight in zip(planes, stations, weights, strict=True):
+        inside = np.flatnonzero(weight)
+        first, last = inside[0], inside[-1] + 1
+        slab = resample_slices(array, station, target, first, last)
+        slab *= weight[first:last, None, None]
+        result[first:last] += slab
+    return result
+
+
+def resample_slices(array, station, target: Target, first: int, last: int) -> np.ndarray:
+    """Slices [first, last) of the target from one station; a new array, negatives cut to 0."""
+    at = (target.z[first:last] - station.low) / station.spacing[2]
+    # within half a slice outside the slab ITK mirrors; `covered_slices` may ask a little more
+    at = np.clip(at, -0.5, len(array) - 0.5)
+    nearest = np.rint(at).astype(int)
+    if np.abs(at - nearest).max() < ON_GRID_VOXELS:
+        return array[np.clip(nearest, 0, len(array) - 1)].astype(np.float32)
+    matrix = spline_matrix(len(array), at)
+    slab = (matrix @ array.reshape(len(array), -1)).reshape(len(at), *array.shape[1:])
+    np.maximum(slab, 0, out=slab)
+    return slab

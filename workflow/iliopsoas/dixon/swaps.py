@@ -1,0 +1,278 @@
+"""Fat-water swaps, found from physics and corrected.
+
+Two facts decide, without trained weights. Under the skin lies fat: the outermost few
+millimetres of the body hold more fat than what lies deeper. And where two stations
+overlap they show the same tissue. Each station (each leg, in S5 and S6) is one unit
+with two states; the assignment of all units that agrees best with both facts is found
+by trying every one.
+"""
+
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+from scipy import ndimage
+
+from iliopsoas.dixon.body import foreground
+from iliopsoas.dixon.stitch import Target
+from iliopsoas.status import Refused, Verdict
+
+SLICE_EVERY_MM = 9.0  # slices looked at for the rim
+TILE = 16  # voxels; the rim is judged tile by tile, so that no bright part outvotes the rest
+RIM_VOXELS = 3.0  # 6.7 mm
+INNER_VOXELS = (5.0, 10.0)
+WEIGHT_RIM, WEIGHT_CONTRAST, WEIGHT_OVERLAP = 1.0, 1.0, 1.0
+LEG_STATIONS = (5, 6)
+
+
+@dataclass
+class Swaps:
+    """What was decided.
+
+    Attributes
+    ----------
+    swapped : dict
+        Unit -> bool. Units are "1" ... "4", "5left", "5right", "6left", "6right".
+    confidence : dict
+        Unit -> margin: how much worse the best assignment becomes with that unit the
+        other way round. About 1 to 4 where the evidence is clear.
+    rim, overlap : dict
+        The evidence: per unit and per pair of units, -1 to 1; positive speaks for the
+        channels as labelled, and for the same tissue in the same channel.
+    """
+
+    swapped: dict
+    confidence: dict
+    rim: dict
+    overlap: dict
+    midlines: dict = field(default_factory=dict)
+
+
+def detect(stations, planes: dict, target: Target) -> Swaps:
+    """Decide for every station and leg whether fat and water are exchanged.
+
+    Parameters
+    ----------
+    stations : list of Station
+        Head to foot.
+    planes : dict
+        Station number -> {"in", "F", "W": float32 (z, ny, nx)} on the target's rows and
+        columns.
+    target : Target
+
+    Returns
+    -------
+    Swaps
+    """
+    units: list[str] = []
+    rim, overlap, midlines, halves = {}, {}, {}, {}
+    masks = {}
+    for station in stations:
+        channels = planes[station.number]
+        masks[station.number] = mask = foreground(channels["in"])
+        if station.number in LEG_STATIONS:
+            midline = leg_midline(channels["in"], mask)
+            midlines[station.number] = midline
+            columns = np.arange(mask.shape[2])
+            left = columns[None, :] >= midline[:, None]  # x grows to the patient's left
+            halves[station.number] = {
+                f"{station.number}left": left,
+                f"{station.number}right": ~left,
+            }
+        else:
+            everywhere = np.ones((mask.shape[0], mask.shape[2]), bool)
+            halves[station.number] = {str(station.number): everywhere}
+        step = max(1, round(SLICE_EVERY_MM / station.spacing[2]))
+        rim |= _rim_evidence(channels, mask, halves[station.number], step)
+        units += list(halves[station.number])
+    for upper, lower in zip(stations, stations[1:], strict=False):
+        overlap |= _overlap_evidence(upper, lower, planes, masks, halves)
+    swapped, confidence = solve(units, rim, overlap)
+    return Swaps(swapped, confidence, rim, overlap, midlines)
+
+
+def solve(units: list[str], rim: dict, overlap: dict) -> tuple[dict, dict]:
+    """The best of all assignments, and each unit's margin.
+
+    Parameters
+    ----------
+    units : list of str
+    rim : dict
+        Unit -> evidence for "as labelled".
+    overlap : dict
+        (unit, unit) -> evidence for "both alike".
+
+    Returns
+    -------
+    swapped, confidence : dict
+    """
+    states = np.array(list(product((1, -1), repeat=len(units))), dtype=float)
+    place = {unit: k for k, unit in enumerate(units)}
+    score = np.zeros(len(states))
+    for unit, value in rim.items():
+        score += value * states[:, place[unit]]
+    for (a, b), value in overlap.items():
+        score += WEIGHT_OVERLAP * value * states[:, place[a]] * states[:, place[b]]
+    best = int(score.argmax())
+    swapped, confidence = {}, {}
+    for unit, k in place.items():
+        swapped[unit] = bool(states[best, k] < 0)
+        other = score[states[:, k] != states[best, k]].max()
+        confidence[unit] = float(score[best] - other)
+    return swapped, confidence
+
+
+def require_certain(swaps: Swaps, threshold: float) -> None:
+    """Refuse with ``swap_uncertain`` where a unit's margin is below `threshold`."""
+    doubtful = {unit: c for unit, c in swaps.confidence.items() if c < threshold}
+    if doubtful:
+        text = ", ".join(f"{_title(unit)} {value:.2f}" for unit, value in doubtful.items())
+        raise Refused(
+            Verdict.SWAP_UNCERTAIN,
+            f"fat and water cannot be told apart with certainty: margin {text},"
+            f" expected at least {threshold:g}",
+        )
+
+
+def _title(unit: str) -> str:
+    number, leg = unit[0], unit[1:]
+    return f"station {number}" + (f" {leg} leg" if leg else "")
+
+
+def correct(planes: dict, swaps: Swaps) -> list[str]:
+    """Exchange fat and water in place; returns the units exchanged."""
+    done = [unit for unit, swapped in swaps.swapped.items() if swapped]
+    for number in sorted({int(unit[0]) for unit in done}):
+        channels = planes[number]
+        mine = [unit for unit in done if int(unit[0]) == number]
+        if number not in LEG_STATIONS or len(mine) == 2:
+            channels["F"], channels["W"] = channels["W"], channels["F"]
+            continue
+        columns = np.arange(channels["W"].shape[2])
+        left = columns[None, :] >= swaps.midlines[number][:, None]
+        where = (left if mine[0].endswith("left") else ~left)[:, None, :]
+        fat, water = channels["F"], channels["W"]
+        channels["F"], channels["W"] = np.where(where, water, fat), np.where(where, fat, water)
+    return done
+
+
+def leg_midline(in_phase: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """First column of the left leg in every slice (z,): a line through the gap between the legs.
+
+    The gap is the emptiest column near the middle of the tissue; slices with a clear gap
+    decide, the line carries it up to where the thighs touch.
+    """
+    profile = ndimage.gaussian_filter1d(np.where(mask, in_phase, 0).sum(axis=1), 1.5, axis=1)
+    nz, nx = profile.shape
+    columns = np.arange(nx)
+    total = profile.sum(axis=1)
+    centre = np.full(nz, nx / 2)
+    good = total > 0
+    centre[good] = (profile[good] * columns).sum(axis=1) / total[good]
+    centre = np.full(nz, np.median(centre))
+    gap, depth = np.zeros(nz), np.zeros(nz)
+    for k in range(nz):
+        first = int(max(centre[k] - 25, 0))
+        part = profile[k, first : int(centre[k] + 26)]
+        lowest = np.flatnonzero(part <= part.min() * 1.05 + 1e-6)
+        gap[k] = first + lowest[np.abs(lowest - (centre[k] - first)).argmin()]
+        if part.min() <= 1e-6:  # an empty gap: its middle, not its edge
+            gap[k] = first + lowest.mean()
+        sides = min(profile[k, : int(gap[k])].max(initial=0), profile[k, int(gap[k]) :].max())
+        depth[k] = max(0.0, 1 - part.min() / sides) if sides > 0 else 0.0
+    weight = depth**2 + 1e-6
+    z = np.arange(nz)
+    slope, offset = np.polyfit(z, gap, 1, w=np.sqrt(weight))
+    keep = np.abs(gap - (slope * z + offset)) < 6
+    if keep.sum() > nz / 3:
+        slope, offset = np.polyfit(z[keep], gap[keep], 1, w=np.sqrt(weight[keep]))
+    return np.rint(slope * z + offset + 0.5)
+
+
+def _rim_evidence(channels, mask, halves, step) -> dict:
+    """Evidence per unit that fat is where the skin is.
+
+    Per tile of the rim: (fat fraction - 1/2) x 2, plus the rise of the fat fraction from
+    the inside to the rim. Both change sign when the channels are exchanged; neither
+    changes with shading, which fat and water share.
+    """
+    nz, ny, nx = mask.shape
+    chosen = np.arange(2, max(nz - 2, 3), step)
+    tiles_y, tiles_x = -(-ny // TILE), -(-nx // TILE)
+    tile = (np.arange(ny) // TILE)[:, None] * tiles_x + (np.arange(nx) // TILE)[None, :]
+    count = tiles_y * tiles_x
+    evidence = {unit: [] for unit in halves}
+    for k in chosen:
+        if mask[k].mean() < 0.005:
+            continue
+        padded = np.pad(mask[k], 1, mode="edge")  # where the field of view cuts is no skin
+        depth = ndimage.distance_transform_edt(padded)[1:-1, 1:-1]
+        fat, water = channels["F"][k], channels["W"][k]
+        for unit, half in halves.items():
+            side = half[k][None, :]
+            rim = (depth > 0) & (depth <= RIM_VOXELS) & side
+            inner = (depth >= INNER_VOXELS[0]) & (depth <= INNER_VOXELS[1]) & side
+            rim_fraction, rim_count = _fractions(fat, water, rim, tile, count)
+            inner_fraction, inner_count = _fractions(fat, water, inner, tile, count)
+            usable = rim_count >= 8
+            rise = np.where(inner_count >= 8, rim_fraction - inner_fraction, 0.0)
+            value = WEIGHT_RIM * (2 * rim_fraction - 1) + WEIGHT_CONTRAST * rise
+            evidence[unit].append(value[usable])
+    return {
+        unit: float(np.concatenate(parts).mean()) if parts and sum(map(len, parts)) else 0.0
+        for unit, parts in evidence.items()
+    }
+
+
+def _fractions(fat, water, where, tile, count):
+    index = tile[where]
+    f = np.bincount(index, fat[where], count)
+    w = np.bincount(index, water[where], count)
+    total = f + w
+    fraction = np.divide(f, total, out=np.full(count, 0.5), where=total > 0)
+    return fraction, np.bincount(index, minlength=count)
+
+
+def _overlap_evidence(upper, lower, planes, masks, halves) -> dict:
+    """Agreement of two neighbours' (fat - water) / (fat + water) where they overlap, -1 to 1."""
+    tall = len(masks[upper.number])
+    low, high = upper.low, lower.high
+    if high < low:
+        return {}
+    pairs = {}
+    for k in range(tall):
+        z = upper.low + k * upper.spacing[2]
+        if z > high + lower.spacing[2] / 2:
+            break
+        j = round((z - lower.low) / lower.spacing[2])
+        if 0 <= j < len(masks[lower.number]):
+            pairs[k] = j
+    sums = {}
+    for k, j in pairs.items():
+        both = masks[upper.number][k] & masks[lower.number][j]
+        a, wa = _balance(planes[upper.number], k, both)
+        b, wb = _balance(planes[lower.number], j, both)
+        weight = np.minimum(wa, wb)
+        for first, half_a in halves[upper.number].items():
+            for second, half_b in halves[lower.number].items():
+                side = half_a[k] & half_b[j]
+                if not side.any() or (
+                    len(first) > 1 and len(second) > 1 and first[1:] != second[1:]
+                ):
+                    continue
+                w, x, y = weight[:, side], a[:, side], b[:, side]
+                part = np.array([(w * x * y).sum(), (w * x * x).sum(), (w * y * y).sum()])
+                sums[first, second] = sums.get((first, second), 0) + part
+    return {
+        pair: float(xy / np.sqrt(xx * yy)) if xx > 0 and yy > 0 else 0.0
+        for pair, (xy, xx, yy) in sums.items()
+    }
+
+
+def _balance(channels, k, both):
+    fat, water = channels["F"][k], channels["W"][k]
+    fat, water = (ndimage.uniform_filter(part, 3) for part in (fat, water))
+    total = np.where(both, fat + water, 0)
+    balance = np.divide(fat - water, total, out=np.zeros_like(total), where=total > 0)
+    top = np.percentile(total[both], 90) if both.any() else 1.0
+    return balance, np.minimum(total / max(top, 1e-6), 1.0)
