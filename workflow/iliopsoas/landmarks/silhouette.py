@@ -1,0 +1,235 @@
+"""Shape features of a body mask along the body's axis: what the coarse landmarks rest on.
+
+All numbers are voxels of the stitched grid (x to the patient's left, y to anterior,
+z to the head; 2.23 x 2.23 x 3 mm).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from iliopsoas import grid
+
+# ASSUME: the table stands still between participants (station positions hardly move), so
+# that these ranges of slices show trunk, thorax and neck of every adult.
+_TRUNK = slice(110, 200)
+_THORAX = slice(280, 330)
+_UPPER_ARM = slice(295, 330)
+_NECK = (350, 358, 364)
+
+_CROTCH_SHARE = 0.75  # of the trunk's depth in the midline: only the trunk is that deep there
+_SLAB = 6  # half width of the midline slab
+
+
+@dataclass(frozen=True)
+class Silhouette:
+    """A body mask seen from the front and from the side.
+
+    Attributes
+    ----------
+    body : ndarray of bool, shape (x, y, z)
+    thickness : ndarray of float, shape (x, z)
+        Body voxels along y.
+    slab : ndarray of float, shape (y, z)
+        Share of body in a slab of 13 voxels about the midline.
+    crotch : int
+        Lowest slice in which the slab is as deep as the trunk.
+    depth : float
+        Depth of the trunk in the slab, y voxels.
+    """
+
+    body: np.ndarray
+    thickness: np.ndarray
+    slab: np.ndarray
+    crotch: int
+    depth: float
+
+    @classmethod
+    def of(cls, body) -> "Silhouette | None":
+        """Features of a mask on the stitched grid; None where no trunk stands on legs."""
+        body = np.asarray(body) > 0
+        thickness = body.sum(axis=1, dtype=np.int16).astype(np.float64)
+        if np.count_nonzero(thickness[:, _TRUNK].any(axis=0)) < 45:
+            return None
+        middle = round(midline(thickness, range(_TRUNK.start, _TRUNK.stop)))
+        slab = body[max(middle - _SLAB, 0) : middle + _SLAB + 1].mean(axis=0)
+        found = _crotch(gaussian_filter1d(slab.sum(axis=0), 1.5))
+        if found is None:
+            return None
+        return cls(body, thickness, slab, *found)
+
+
+def midline(thickness, slices) -> float:
+    """x of the body's middle: median over slices of the centroid of squared thickness.
+
+    Squares weigh trunk and thighs against arms, which are thin and lie where they like.
+    """
+    weight = thickness[:, list(slices)] ** 2
+    total = weight.sum(axis=0)
+    weight, total = weight[:, total > 0], total[total > 0]
+    if not len(total):
+        return (thickness.shape[0] - 1) / 2
+    return float(np.median(np.arange(thickness.shape[0]) @ weight / total))
+
+
+def _crotch(depth) -> tuple[int, float] | None:
+    """Lowest slice from which the midline stays as deep as the trunk, and that depth.
+
+    Thighs that touch are shallower in the midline than the trunk is; the share of
+    `_CROTCH_SHARE` tells them apart in heavy bodies as well.
+    """
+    trunk = float(np.median(depth[180:280]))
+    crotch = None
+    for _ in range(3):
+        if trunk <= 0:
+            return None
+        deep = depth >= _CROTCH_SHARE * trunk
+        run = np.convolve(deep, np.ones(12), "full")[11:]  # deep slices among 12 from here up
+        starts = np.flatnonzero(run[30:260] >= 12)
+        if not len(starts):
+            return None
+        crotch = int(starts[0]) + 30
+        trunk = float(np.median(depth[crotch + 25 : crotch + 95]))
+    # at the search's lower end there are no legs below: not a crotch but a cut body
+    return None if crotch <= 31 else (crotch, trunk)
+
+
+def hip_features(shape: Silhouette) -> np.ndarray:
+    """What tells the femoral heads' height above the crotch, 79 numbers.
+
+    Depth of the midline, its front and back outline, and the area of the cross-section,
+    every 4 slices from 16 below to 72 above the crotch, relative to the trunk; and the
+    crotch's own height. Front and back tell men from women: the crotch of the mask is
+    lower in men.
+    """
+    levels = np.arange(shape.crotch - 16, shape.crotch + 72, 4)
+    depth = gaussian_filter1d(gaussian_filter1d(shape.slab.sum(axis=0), 1.5), 2)
+    area = gaussian_filter1d(shape.thickness.sum(axis=0), 3)
+    trunk_area = np.median(area[shape.crotch + 20 : shape.crotch + 150])
+    front, back = (gaussian_filter1d(edge, 2) for edge in _edges(shape.slab))
+    centre = depth_centre(shape, shape.crotch + 20)
+    outline = levels[3:]
+    return np.concatenate(
+        [
+            depth[levels] / shape.depth,
+            (front[outline] - centre) / shape.depth,
+            (back[outline] - centre) / shape.depth,
+            area[levels] / trunk_area,
+            [(shape.crotch - 130) / 20],
+        ]
+    )
+
+
+def _edges(slab) -> tuple[np.ndarray, np.ndarray]:
+    """Most anterior and most posterior body voxel of the slab, per slice."""
+    inside = slab > 0.5
+    found = inside.any(axis=0)
+    front = np.where(found, slab.shape[0] - 1 - inside[::-1].argmax(axis=0), 80.0)
+    back = np.where(found, inside.argmax(axis=0), 80.0)
+    return front.astype(float), back.astype(float)
+
+
+def depth_centre(shape: Silhouette, level: int) -> float:
+    """y of the trunk's centre in the midline slab about a slice."""
+    levels = slice(max(level - 3, 0), level + 4)
+    weight = shape.slab[:, levels].sum(axis=1)
+    return float(np.arange(len(weight)) @ weight / max(weight.sum(), 1e-6))
+
+
+def midline_features(shape: Silhouette, hip: float) -> np.ndarray:
+    """Two views of the midline at the hips: centre of the trunk, and gap between the legs."""
+    hip = round(hip)
+    trunk = midline(shape.thickness, range(max(hip - 10, 0), hip + 20))
+    low = max(hip - 60, 3)
+    legs = gaussian_filter1d(shape.thickness[:, low : max(hip - 30, low + 1)].sum(axis=1), 2)
+    start = max(round(trunk) - 20, 0)
+    gap = start + int(np.argmin(legs[start : start + 41]))
+    return np.array([trunk, gap], dtype=float)
+
+
+def half(shape: Silhouette, side: str) -> tuple[np.ndarray, float, float]:
+    """One side of the body from the upper midline outwards.
+
+    Returns
+    -------
+    thickness : ndarray, shape (outward, z)
+    middle : float
+        x of the upper midline.
+    reach : float
+        Half width at the upper arms.
+    """
+    middle = round(midline(shape.thickness, range(_THORAX.start, _THORAX.stop)))
+    part = shape.thickness[:middle][::-1] if side == "right" else shape.thickness[middle:]
+    reach = float(np.median((part[:, _UPPER_ARM] > 4).sum(axis=0)))
+    return part, float(middle), reach
+
+
+def shoulder_features(shape: Silhouette, side: str, hip: float) -> np.ndarray | None:
+    """What tells a shoulder joint's height: top of the shoulder, hip height, width of the neck."""
+    part, _, reach = half(shape, side)
+    if reach < 20:
+        return None
+    solid = part > 4
+    top = np.where(solid.any(axis=1), solid.shape[1] - 1 - solid[:, ::-1].argmax(axis=1), 200.0)
+    outward = np.array([0.7, 0.75, 0.8]) * reach
+    shoulder = np.interp(outward, np.arange(len(top)), gaussian_filter1d(top, 1)).mean()
+    neck = [np.log(max((shape.thickness[:, level] > 4).sum(), 1)) for level in _NECK]
+    return np.array([(shoulder - 352) / 7, (hip - 163) / 13, (np.mean(neck) - 4.4) / 0.4])
+
+
+def knee_features(shape: Silhouette, hip: float) -> np.ndarray:
+    """What tells the knees' height: hip height and the area of both legs, every 8 slices."""
+    area = gaussian_filter1d(shape.thickness.sum(axis=0), 2)
+    legs = area[4:92:8] / max(np.median(area[shape.crotch + 20 : shape.crotch + 60]), 1)
+    return np.concatenate([[(hip - 163) / 13], legs])
+
+
+def section_centre(shape: Silhouette, x_range, level: int) -> tuple[float, float] | None:
+    """Centroid (x, y) of the body between two x within 2 slices of a level."""
+    low, high = max(round(x_range[0]), 0), min(round(x_range[1]), shape.body.shape[0])
+    part = shape.body[low:high, :, max(level - 2, 0) : level + 3].sum(axis=2)
+    if not part.any():
+        return None
+    x, y = np.indices(part.shape)
+    total = part.sum()
+    return low + float((x * part).sum() / total), float((y * part).sum() / total)
+
+
+def on_stitched_grid(image) -> tuple[np.ndarray, np.ndarray]:
+    """A mask or volume laid on the stitched grid, and its first voxel there.
+
+    Images of fewer slices, or cut, keep their place in millimetres. Cheap where the
+    image already lies on the grid.
+
+    Returns
+    -------
+    array : ndarray, shape (224, 174, 370)
+    offset : ndarray of int, shape (3,)
+        Index on the stitched grid = index in the image + offset.
+
+    Raises
+    ------
+    ValueError
+        Not voxel order LAS, or voxels of another size.
+    """
+    grid.require_las(image, "body mask")
+    affine = np.asarray(image.affine, dtype=float)
+    spacing = np.abs(np.diag(affine)[:3])
+    if not np.allclose(spacing, grid.SPACING_MM, rtol=0.02):
+        raise ValueError(
+            f"body mask: expected voxels of {grid.SPACING_MM} mm, found {spacing.round(4)} mm"
+        )
+    signed = np.array([-1, 1, 1]) * grid.SPACING_MM
+    offset = np.round((affine[:3, 3] - grid.ORIGIN_RAS_MM) / signed).astype(int)
+    array = np.asanyarray(image.dataobj)
+    if not offset.any() and array.shape == grid.SHAPE:
+        return array, offset
+    laid = np.zeros(grid.SHAPE, array.dtype)
+    source, target = [], []
+    for start, size, extent in zip(offset, array.shape, grid.SHAPE, strict=True):
+        low, high = max(start, 0), max(min(start + size, extent), max(start, 0))
+        target.append(slice(low, high))
+        source.append(slice(low - start, high - start))
+    laid[tuple(target)] = array[tuple(source)]
+    return laid, offset
