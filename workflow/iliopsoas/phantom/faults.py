@@ -24,7 +24,7 @@ from iliopsoas.phantom.archive import (
 from iliopsoas.status import InputError
 
 FAULTS = {}
-ACQUISITION_FAULTS = ("swapped",)  # planted before there is an archive
+ACQUISITION_FAULTS = ("swapped", "noisy", "dim", "ghost")  # planted before there is an archive
 
 
 def _fault(function):

@@ -302,7 +302,7 @@ def participant_eid(index: int, seed: int) -> str:
     # an affine step with a multiplier coprime to the size visits every number once
     size = 5_100_000
     offset = int(np.random.default_rng([seed, 11]).integers(size))
-    return str(1_000_000 + (offset + index * 3_155_009) % size)
+    return str(1_000_000 + (offset + index * 3_152_617) % size)
 
 
 def participant(index: int, seed: int, repeat: bool = False) -> Participant:
