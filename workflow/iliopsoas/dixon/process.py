@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import nibabel as nib
 import numpy as np
@@ -182,7 +183,7 @@ def _match_gains(stations, planes, weights, target, record) -> list[float]:
     is 1, so that the overall level stays the scanner's.
     """
     log_gain = [0.0]
-    for upper, lower in zip(stations, stations[1:], strict=False):
+    for upper, lower in pairwise(stations):
         a, b = stations.index(upper), stations.index(lower)
         seam = f"{lower.number}_{upper.number}"
         both = np.flatnonzero((weights[a] > 0) & (weights[b] > 0))
@@ -234,7 +235,7 @@ def _images(volumes: dict, mask: np.ndarray, target: stitch.Target, record: dict
 
 def _record(scan, stations: list[Station], target: stitch.Target) -> dict:
     found = [station.number for station in stations]
-    record = {
+    return {
         "stations_found": found,
         "stations_missing": sorted(set(range(1, 7)) - set(found)),
         "stations_acquired_twice": [s.number for s in stations if "acquisitions" in s.notes],
@@ -253,4 +254,3 @@ def _record(scan, stations: list[Station], target: stitch.Target) -> dict:
         "unreadable_files": len(scan.unreadable),
         "published_grid": target.published,
     }
-    return record

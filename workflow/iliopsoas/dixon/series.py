@@ -194,10 +194,11 @@ def _check_oblique(first: Slice, directions: np.ndarray, tolerance: float) -> No
     sizes = np.sort(np.abs(directions), axis=1)
     worst = float(sizes[:, 1].max())
     if worst > tolerance:
+        turned, most = (np.degrees(np.arcsin(min(v, 1))) for v in (worst, tolerance))
         raise Refused(
             Verdict.OBLIQUE,
-            f"{first.description}: axes are turned by up to {np.degrees(np.arcsin(min(worst, 1))):.2f}"
-            f" degrees, expected at most {np.degrees(np.arcsin(tolerance)):.2f}",
+            f"{first.description}: axes are turned by up to {turned:.2f} degrees, expected at most"
+            f" {most:.2f}",
         )
 
 

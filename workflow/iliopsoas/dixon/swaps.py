@@ -8,20 +8,17 @@ by trying every one.
 """
 
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 from scipy import ndimage
 
 from iliopsoas.dixon.body import foreground
+from iliopsoas.dixon.rim import rim_evidence
 from iliopsoas.dixon.stitch import Target
 from iliopsoas.status import Refused, Verdict
 
-SLICE_EVERY_MM = 9.0  # slices looked at for the rim
-TILE = 16  # voxels; the rim is judged tile by tile, so that no bright part outvotes the rest
-RIM_VOXELS = 3.0  # 6.7 mm
-INNER_VOXELS = (5.0, 10.0)
-WEIGHT_RIM, WEIGHT_CONTRAST, WEIGHT_OVERLAP = 1.0, 1.0, 1.0
+WEIGHT_RIM, WEIGHT_OVERLAP = 2.0, 1.0
 LEG_STATIONS = (5, 6)
 
 
@@ -82,10 +79,9 @@ def detect(stations, planes: dict, target: Target) -> Swaps:
         else:
             everywhere = np.ones((mask.shape[0], mask.shape[2]), bool)
             halves[station.number] = {str(station.number): everywhere}
-        step = max(1, round(SLICE_EVERY_MM / station.spacing[2]))
-        rim |= _rim_evidence(channels, mask, halves[station.number], step)
+        rim |= rim_evidence(channels, mask, halves[station.number], station.spacing[2])
         units += list(halves[station.number])
-    for upper, lower in zip(stations, stations[1:], strict=False):
+    for upper, lower in pairwise(stations):
         overlap |= _overlap_evidence(upper, lower, planes, masks, halves)
     swapped, confidence = solve(units, rim, overlap)
     return Swaps(swapped, confidence, rim, overlap, midlines)
@@ -110,7 +106,7 @@ def solve(units: list[str], rim: dict, overlap: dict) -> tuple[dict, dict]:
     place = {unit: k for k, unit in enumerate(units)}
     score = np.zeros(len(states))
     for unit, value in rim.items():
-        score += value * states[:, place[unit]]
+        score += WEIGHT_RIM * value * states[:, place[unit]]
     for (a, b), value in overlap.items():
         score += WEIGHT_OVERLAP * value * states[:, place[a]] * states[:, place[b]]
     best = int(score.argmax())
@@ -187,50 +183,6 @@ def leg_midline(in_phase: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if keep.sum() > nz / 3:
         slope, offset = np.polyfit(z[keep], gap[keep], 1, w=np.sqrt(weight[keep]))
     return np.rint(slope * z + offset + 0.5)
-
-
-def _rim_evidence(channels, mask, halves, step) -> dict:
-    """Evidence per unit that fat is where the skin is.
-
-    Per tile of the rim: (fat fraction - 1/2) x 2, plus the rise of the fat fraction from
-    the inside to the rim. Both change sign when the channels are exchanged; neither
-    changes with shading, which fat and water share.
-    """
-    nz, ny, nx = mask.shape
-    chosen = np.arange(2, max(nz - 2, 3), step)
-    tiles_y, tiles_x = -(-ny // TILE), -(-nx // TILE)
-    tile = (np.arange(ny) // TILE)[:, None] * tiles_x + (np.arange(nx) // TILE)[None, :]
-    count = tiles_y * tiles_x
-    evidence = {unit: [] for unit in halves}
-    for k in chosen:
-        if mask[k].mean() < 0.005:
-            continue
-        padded = np.pad(mask[k], 1, mode="edge")  # where the field of view cuts is no skin
-        depth = ndimage.distance_transform_edt(padded)[1:-1, 1:-1]
-        fat, water = channels["F"][k], channels["W"][k]
-        for unit, half in halves.items():
-            side = half[k][None, :]
-            rim = (depth > 0) & (depth <= RIM_VOXELS) & side
-            inner = (depth >= INNER_VOXELS[0]) & (depth <= INNER_VOXELS[1]) & side
-            rim_fraction, rim_count = _fractions(fat, water, rim, tile, count)
-            inner_fraction, inner_count = _fractions(fat, water, inner, tile, count)
-            usable = rim_count >= 8
-            rise = np.where(inner_count >= 8, rim_fraction - inner_fraction, 0.0)
-            value = WEIGHT_RIM * (2 * rim_fraction - 1) + WEIGHT_CONTRAST * rise
-            evidence[unit].append(value[usable])
-    return {
-        unit: float(np.concatenate(parts).mean()) if parts and sum(map(len, parts)) else 0.0
-        for unit, parts in evidence.items()
-    }
-
-
-def _fractions(fat, water, where, tile, count):
-    index = tile[where]
-    f = np.bincount(index, fat[where], count)
-    w = np.bincount(index, water[where], count)
-    total = f + w
-    fraction = np.divide(f, total, out=np.full(count, 0.5), where=total > 0)
-    return fraction, np.bincount(index, minlength=count)
 
 
 def _overlap_evidence(upper, lower, planes, masks, halves) -> dict:
