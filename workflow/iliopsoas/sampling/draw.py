@@ -1,0 +1,218 @@
+"""The stratified sample of the paper's Methods ("Data").
+
+Eight strata of age group and sex. Sexes are balanced; within a sex, strata keep the age
+groups' shares of the imaged population (both sexes together), as the paper's weights do.
+Inside a stratum the draw is spread evenly over BMI, so that its distribution follows the
+eligible ones'.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from iliopsoas import files
+from iliopsoas.sampling.eligibility import age_group_name
+from iliopsoas.sampling.order import ranks
+
+SEXES = ("female", "male")
+BMI_CLASSES = 100  # Kolmogorov-Smirnov distance below about 1 / BMI_CLASSES
+KS_LIMIT, KS_FROM = 0.03, 500  # issue: at most 0.03 in each stratum of 500 or more
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A sample and how well it is balanced.
+
+    Parameters
+    ----------
+    sample : DataFrame
+        The visits of the drawn (and always included) participants, sorted by eid and
+        instance, with ``sampled``: drawn rather than only included.
+    balance : DataFrame
+        A row per stratum, then one per sex and one for all: sex, age_group, eligible (people),
+        quota, kept (drawn earlier), drawn, shortfall (missing to the quota), filled (beyond
+        the quota, for other strata), share_eligible, share_drawn (of the age group, within the
+        population and within the sex), bmi_mean_*, bmi_sd_* (kg/m^2), bmi_ks
+        (Kolmogorov-Smirnov distance of drawn to eligible) and within_limit (missing below 500).
+    """
+
+    sample: pd.DataFrame
+    balance: pd.DataFrame
+
+
+def largest_remainder(shares, total: int) -> np.ndarray:
+    """Whole numbers that add up to `total` and are nearest to ``shares * total``."""
+    shares = np.asarray(shares, dtype=float)
+    if not shares.sum() or not total:
+        return np.zeros(len(shares), dtype=int)
+    exact = shares / shares.sum() * total
+    whole = np.floor(exact).astype(int)
+    order = np.argsort(-(exact - whole), kind="stable")
+    whole[order[: total - whole.sum()]] += 1
+    return whole
+
+
+def draw(eligible: pd.DataFrame, *, size, age_groups, seed: int, kept=(), always=()) -> Draw:
+    """Draw participants; each brings all visits that are eligible.
+
+    The earliest eligible visit decides the stratum. A stratum with fewer people than its
+    quota is taken whole; the shortfall is filled from the same sex, nearest age group first
+    (the younger of two), then from the other sex, nearest age group first.
+
+    Parameters
+    ----------
+    eligible : DataFrame
+        `iliopsoas.sampling.eligible`; the order of its rows does not matter.
+    size : int or "everyone"
+        Participants to draw.
+    age_groups : list of (int, int)
+        Inclusive, in years.
+    seed : int
+    kept : collection of str
+        EIDs drawn earlier: they stay, and count towards `size`.
+    always : collection of str
+        EIDs included whether drawn or not (annotated participants).
+    """
+    visits = eligible.sort_values(files.KEY)
+    people = visits.drop_duplicates("eid").reset_index(drop=True)
+    groups = [age_group_name(low, high) for low, high in age_groups]
+    people["rank"] = ranks(people["eid"], seed)
+    people["kept"] = people["eid"].isin(set(kept))
+    strata = [(sex, group) for sex in SEXES for group in groups]
+    keys = list(zip(people["sex"], people["age_group"], strict=True))
+    number = {stratum: position for position, stratum in enumerate(strata)}
+    people["stratum"] = [number.get(key, -1) for key in keys]
+
+    if size == "everyone":
+        people["drawn"] = True
+        quotas = np.bincount(people["stratum"][people["stratum"] >= 0], minlength=len(strata))
+    else:
+        quotas = _quotas(people, groups, int(size))
+        takes = _takes(people, quotas, int(size), len(groups))
+        people["drawn"] = people["kept"]
+        for position, take in enumerate(takes):
+            members = people[people["stratum"] == position]
+            people.loc[_spread_over_bmi(members, take), "drawn"] = True
+
+    drawn = set(people.loc[people["drawn"], "eid"])
+    chosen = visits[visits["eid"].isin(drawn | set(always))].copy()
+    chosen["sampled"] = chosen["eid"].isin(drawn)
+    return Draw(chosen.reset_index(drop=True), _balance(people, strata, quotas))
+
+
+def _quotas(people: pd.DataFrame, groups: list[str], size: int) -> np.ndarray:
+    """Participants wanted per stratum: sexes equal, the population's share of each age group."""
+    population = people["age_group"].value_counts().reindex(groups, fill_value=0)
+    halves = (size - size // 2, size // 2)
+    return np.concatenate([largest_remainder(population.to_numpy(), half) for half in halves])
+
+
+def _takes(people, quotas, size: int, groups: int) -> np.ndarray:
+    """How many more to draw in each stratum, shortfalls filled by rule."""
+    count = len(quotas)
+    inside = people[people["stratum"] >= 0]
+    kept = np.bincount(inside.loc[inside["kept"], "stratum"], minlength=count)
+    free = np.bincount(inside.loc[~inside["kept"], "stratum"], minlength=count)
+    wanted = np.maximum(quotas - kept, 0)
+    places = max(size - int(people["kept"].sum()), 0)
+    if wanted.sum() > places:  # earlier draws lie beyond the quota of another stratum
+        wanted = largest_remainder(wanted, places)
+    takes = np.minimum(wanted, free)
+    for short in range(count):
+        missing = wanted[short] - takes[short]
+        for other in _neighbours(short, groups):
+            if missing <= 0:
+                break
+            # what another stratum needs itself is not given away
+            spare = free[other] - max(takes[other], min(wanted[other], free[other]))
+            extra = min(missing, max(spare, 0))
+            takes[other] += extra
+            missing -= extra
+    return takes
+
+
+def _neighbours(stratum: int, groups: int) -> list[int]:
+    """The other strata in the order in which they fill this one."""
+    sex, group = divmod(stratum, groups)
+    by_age = sorted(range(groups), key=lambda other: (abs(other - group), other))
+    same = [sex * groups + other for other in by_age if other != group]
+    return same + [(1 - sex) * groups + other for other in by_age]
+
+
+def _spread_over_bmi(members: pd.DataFrame, take: int) -> pd.Index:
+    """Index of `take` people not kept, so that with the kept ones BMI is spread as in all.
+
+    People are ordered by BMI (missing last) and cut into classes of equal size; each class
+    gives its share, counted from below without accumulating rounding, lowest rank first.
+    """
+    members = members.sort_values(["bmi", "rank"], na_position="last")
+    total = take + int(members["kept"].sum())
+    if not take:
+        return members.index[:0]
+    classes = min(BMI_CLASSES, total)
+    place = np.arange(len(members)) * classes // len(members)
+    bounds = (np.arange(classes + 1) * total + classes // 2) // classes
+    share = np.diff(bounds)
+    kept = members["kept"].to_numpy()
+    free = np.bincount(place[~kept], minlength=classes)
+    wanted = share - np.bincount(place[kept], minlength=classes)
+    takes = np.zeros(classes, dtype=int)
+    carry = 0
+    for number in range(classes):  # too many kept in one class: fewer in the next, and so on
+        takes[number] = np.clip(wanted[number] + carry, 0, free[number])
+        carry += wanted[number] - takes[number]
+    for number in reversed(range(classes)):  # what is left over comes from the nearest above
+        change = np.clip(takes[number] + carry, 0, free[number]) - takes[number]
+        takes[number] += change
+        carry -= change
+    order = members.assign(place=place)[~kept].sort_values(["place", "rank"])
+    within = order.groupby("place").cumcount().to_numpy()
+    return order.index[within < takes[order["place"].to_numpy()]]
+
+
+def ks_distance(sample, population) -> float:
+    """Largest difference between two empirical distribution functions; NaN where one is empty."""
+    sample, population = (np.sort(np.asarray(x, float)) for x in (sample, population))
+    sample, population = sample[~np.isnan(sample)], population[~np.isnan(population)]
+    if not len(sample) or not len(population):
+        return float("nan")
+    points = np.concatenate([sample, population])
+    cdfs = [np.searchsorted(x, points, side="right") / len(x) for x in (sample, population)]
+    return float(np.abs(cdfs[0] - cdfs[1]).max())
+
+
+def _balance(people: pd.DataFrame, strata, quotas) -> pd.DataFrame:
+    inside = people[people["stratum"] >= 0]
+    parts = [(sex, group, inside["stratum"] == i) for i, (sex, group) in enumerate(strata)]
+    parts += [(sex, "all", inside["sex"] == sex) for sex in SEXES]
+    parts.append(("all", "all", inside["stratum"] >= 0))
+    by_group = inside["age_group"].value_counts(normalize=True)
+    rows = []
+    for position, (sex, group, mask) in enumerate(parts):
+        part = inside[mask]
+        drawn = part[part["drawn"]]
+        row = {
+            "sex": sex,
+            "age_group": group,
+            "eligible": len(part),
+            "quota": int(quotas[position]) if position < len(strata) else None,
+            "kept": int(part["kept"].sum()),
+            "drawn": len(drawn),
+        }
+        if row["quota"] is None:
+            chosen = [r for r in rows if (sex in ("all", r["sex"])) and r["age_group"] != "all"]
+            row["quota"] = sum(r["quota"] for r in chosen)
+        row["shortfall"] = max(row["quota"] - row["drawn"], 0)
+        row["filled"] = max(row["drawn"] - row["quota"], 0)
+        same_sex = inside[inside["drawn"] & ((inside["sex"] == sex) | (sex == "all"))]
+        row["share_eligible"] = float(by_group.get(group, 0.0)) if group != "all" else 1.0
+        row["share_drawn"] = len(drawn) / len(same_sex) if len(same_sex) else np.nan
+        for name, table in (("eligible", part), ("drawn", drawn)):
+            row[f"bmi_mean_{name}"] = table["bmi"].mean()
+            row[f"bmi_sd_{name}"] = table["bmi"].std()
+        row["bmi_ks"] = ks_distance(drawn["bmi"], part["bmi"])
+        limited = position < len(strata) and len(drawn) >= KS_FROM
+        row["within_limit"] = bool(row["bmi_ks"] <= KS_LIMIT) if limited else None
+        rows.append(row)
+    return pd.DataFrame(rows)
