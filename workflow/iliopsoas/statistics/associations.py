@@ -1,0 +1,221 @@
+"""The paper's tests on one cohort table: normality, correlations, sexes, sides, handedness."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from iliopsoas.statistics import tests
+from iliopsoas.statistics.cohort import MEASURES, SEXES, TRAITS, by_sex
+from iliopsoas.statistics.tables import describe
+
+# (name, x, y): the three of the paper's text
+CORRELATIONS = (
+    ("Total volume and height", "height_cm", "total_ml"),
+    ("IMI and BMI", "bmi", "imi_ml_m2"),
+    ("IMI and age", "age", "imi_ml_m2"),
+)
+
+
+def with_q(rows) -> pd.DataFrame:
+    """Rows as a table, with Benjamini-Hochberg q over all its p, beside p."""
+    table = pd.DataFrame(rows)
+    table.insert(table.columns.get_loc("p") + 1, "q", tests.benjamini_hochberg(table["p"]))
+    return table
+
+
+def normality(table: pd.DataFrame, seed: int = 2020) -> pd.DataFrame:
+    """Shapiro-Wilk per measure and trait and sex, with skewness and excess kurtosis."""
+    rows = []
+    for variable in (*MEASURES, *TRAITS):
+        for sex, group in by_sex(table):
+            values = group[variable.column]
+            test = tests.shapiro(values, seed)
+            rows.append(
+                {
+                    "variable": variable.column,
+                    "sex": sex,
+                    "n": test.n,
+                    "missing": test.missing,
+                    "statistic": test.statistic,
+                    "p": test.p,
+                    "log10_p": test.log10_p,
+                    "skewness": float(values.skew()),
+                    "excess_kurtosis": float(values.kurt()),
+                    "method": test.method,
+                    "note": test.note,
+                }
+            )
+    return with_q(rows)
+
+
+def correlations(table: pd.DataFrame, pairs=CORRELATIONS) -> pd.DataFrame:
+    """Spearman's rho with interval of the paper's three pairs, by sex.
+
+    Returns
+    -------
+    DataFrame
+        name, x, y, sex, n, missing, rho, rho_low, rho_high, statistic (S), p, q, log10_p,
+        method, note.
+    """
+    rows = []
+    for name, x, y in pairs:
+        for sex, group in by_sex(table):
+            test = tests.spearman(group[x], group[y])
+            rows.append(
+                {
+                    "name": name,
+                    "x": x,
+                    "y": y,
+                    "sex": sex,
+                    "n": test.n,
+                    "missing": test.missing,
+                    "rho": test.estimate,
+                    "rho_low": test.low,
+                    "rho_high": test.high,
+                    "statistic": test.statistic,
+                    "p": test.p,
+                    "log10_p": test.log10_p,
+                    "method": test.method,
+                    "note": test.note,
+                }
+            )
+    return with_q(rows)
+
+
+def sex_differences(table: pd.DataFrame) -> pd.DataFrame:
+    """Men against women before and after correction for height.
+
+    Returns
+    -------
+    DataFrame
+        Three rows, all male - female: rank-sum of the total volume; of the index (volume
+        over height squared); of the volume moved to the mean height along the slope that
+        both sexes share; and the linear model's coefficient of sex at equal height.
+    """
+    male = (table["sex"] == "male").to_numpy()
+    model, adjusted = tests.adjusted_difference(table["total_ml"], table["height_cm"], male)
+
+    def compare(values):
+        values = np.asarray(values, dtype=float)
+        return tests.rank_sum(values[male], values[~male])
+
+    results = [
+        ("total_ml", "none", compare(table["total_ml"])),
+        ("imi_ml_m2", "divided by height squared", compare(table["imi_ml_m2"])),
+        ("total_ml", "moved to the mean height, one slope", compare(adjusted)),
+        ("total_ml", "height in a linear model", model),
+    ]
+    rows = [
+        {"measure": measure, "height_correction": correction} | result.row()
+        for measure, correction, result in results
+    ]
+    return with_q(rows)
+
+
+def asymmetry(table: pd.DataFrame) -> pd.DataFrame:
+    """Left against right by sex: signed-rank test, difference in ml and percent.
+
+    Returns
+    -------
+    DataFrame
+        Per sex: n; mean difference left - right in ml and in percent of the participant's
+        mean volume, each with SD and t interval; percent of the means' ratio; the
+        pseudomedian with its interval; share with the right larger; V, p, q; effect.
+    """
+    rows = []
+    for sex, group in by_sex(table):
+        left, right = group["left_ml"], group["right_ml"]
+        test = tests.signed_rank(left, right)
+        both = left.notna() & right.notna()
+        difference = (left - right)[both]
+        mean = ((left + right) / 2)[both]
+        ml = _mean_interval(difference)
+        percent = _mean_interval((100 * difference / mean.where(mean != 0)).dropna())
+        rows.append(
+            {
+                "sex": sex,
+                "n": test.n,
+                "missing": test.missing,
+                "difference_ml": ml[0],
+                "difference_ml_low": ml[1],
+                "difference_ml_high": ml[2],
+                "difference_ml_sd": describe(difference)["sd"],
+                "difference_percent": percent[0],
+                "difference_percent_low": percent[1],
+                "difference_percent_high": percent[2],
+                "ratio_percent": 100 * difference.mean() / mean.mean() if len(mean) else math.nan,
+                "right_larger_share": float((difference < 0).mean()) if len(mean) else math.nan,
+                "statistic": test.statistic,
+                "p": test.p,
+                "log10_p": test.log10_p,
+                "pseudomedian_ml": test.estimate,
+                "pseudomedian_ml_low": test.low,
+                "pseudomedian_ml_high": test.high,
+                "rank_biserial": test.effect,
+                "method": test.method,
+                "note": test.note,
+            }
+        )
+    return with_q(rows)
+
+
+def _mean_interval(values):
+    from scipy import stats
+
+    values = np.asarray(values, dtype=float)
+    n = len(values)
+    if n < 2:
+        return (float(values.mean()) if n else math.nan), math.nan, math.nan
+    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)
+    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
+
+
+def handedness(table: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
+    """Left-right difference by handedness and sex.
+
+    Returns
+    -------
+    DataFrame
+        Rows ``group``: n, mean, SD and median of left - right in ml per hand; then rows
+        ``test``: right- against left-handed (rank-sum) and all hands (Kruskal-Wallis).
+        "Not reported" and missing hands are described and not tested; a group below
+        `min_cell` is not described.
+    """
+    rows = []
+    for sex, group in by_sex(table):
+        hands = group["handedness"].fillna("not reported").astype(str)
+        values = {hand: group.loc[hands == hand, "difference_ml"] for hand in sorted(set(hands))}
+        for hand, difference in values.items():
+            row = {"sex": sex, "kind": "group", "hand": hand}
+            if len(difference) < min_cell:
+                rows.append(row | {"note": f"withheld: fewer than {min_cell}"})
+                continue
+            numbers = describe(difference) | {"median": difference.median()}
+            rows.append(row | numbers)
+        empty = pd.Series(dtype=float)
+        pair = tests.rank_sum(values.get("right", empty), values.get("left", empty))
+        tested = [v for hand, v in values.items() if hand.lower() not in UNREPORTED]
+        for hand, result in (("right against left", pair), ("all hands", tests.kruskal(tested))):
+            rows.append({"sex": sex, "kind": "test", "hand": hand} | result.row())
+    columns = ["sex", "kind", "hand", "n", "missing", "mean", "sd", "median",
+               "statistic", "p", "log10_p", "estimate", "low", "high", "effect", "effect_name",
+               "method", "note"]  # fmt: skip
+    result = pd.DataFrame(rows).reindex(columns=columns)
+    result[["effect_name", "method", "note"]] = result[["effect_name", "method", "note"]].fillna("")
+    result.insert(result.columns.get_loc("p") + 1, "q", tests.benjamini_hochberg(result["p"]))
+    return result
+
+
+UNREPORTED = {"not reported", "prefer not to answer", "unknown", ""}
+
+__all__ = [
+    "CORRELATIONS",
+    "SEXES",
+    "asymmetry",
+    "correlations",
+    "handedness",
+    "normality",
+    "sex_differences",
+    "with_q",
+]

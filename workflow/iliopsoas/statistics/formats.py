@@ -1,0 +1,72 @@
+"""Numbers as the paper prints them, and tables for the report."""
+
+import html
+import math
+
+import pandas as pd
+
+P_FLOOR = 1e-15  # the paper prints nothing smaller
+
+
+def number(value, digits: int = 1) -> str:
+    """A number with `digits` decimals; a missing one is an en dash, never 0."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−") if float(text) else text.lstrip("-")
+
+
+def p_value(p) -> str:
+    """p as the paper prints it: three decimals, then powers of ten, then p < 10^-15."""
+    if p is None or not math.isfinite(p):
+        return "–"
+    if p < P_FLOOR:
+        return "< 10⁻¹⁵"
+    if p >= 0.0005:
+        return f"{p:.3f}"
+    exponent = math.floor(math.log10(p))
+    mantissa = p / 10**exponent
+    if round(mantissa, 1) >= 10:
+        mantissa, exponent = 1.0, exponent + 1
+    return f"{mantissa:.1f} × 10{_superscript(exponent)}"
+
+
+def _superscript(value: int) -> str:
+    return str(value).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def mean_sd(mean, sd, digits: int = 1) -> str:
+    """``63.3 ± 8.3``."""
+    return f"{number(mean, digits)} ± {number(sd, digits)}"
+
+
+def interval(value, low, high, digits: int = 2) -> str:
+    """``0.51 [0.49, 0.53]``."""
+    if low is None or not math.isfinite(low):
+        return number(value, digits)
+    return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
+
+
+STYLE = """
+body{font:14px/1.45 system-ui,sans-serif;color:#1a1a1a;margin:1.5rem}
+table{border-collapse:collapse}caption{text-align:left;max-width:60rem;padding:0 0 .6rem}
+th,td{padding:.25rem .8rem;text-align:right;font-variant-numeric:tabular-nums}
+th:first-child,td:first-child{text-align:left}
+thead th{border-top:2px solid #1a1a1a;border-bottom:1px solid #1a1a1a}
+tbody tr:last-child td{border-bottom:2px solid #1a1a1a}
+""".strip()
+
+
+def to_html(table: pd.DataFrame, caption: str) -> str:
+    """A page with one formatted table: text cells, no script, nothing fetched."""
+    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in table.columns)
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in table.itertuples(index=False)
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(caption.split('.')[0])}</title><style>{STYLE}</style></head>\n"
+        f"<body><table><caption>{html.escape(caption)}</caption>\n"
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></body></html>\n"
+    )

@@ -1,0 +1,144 @@
+"""Repeat imaging: participants measured at instances 2 and 3."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from iliopsoas.statistics import tests
+from iliopsoas.statistics.agreement import bland_altman
+from iliopsoas.statistics.cohort import MEASURES, SEXES
+from iliopsoas.statistics.tables import describe
+
+YEAR_DAYS = 365.25
+
+
+def pairs(table: pd.DataFrame, first=2, second=3) -> pd.DataFrame:
+    """Both visits of everyone who has both, with the years between them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        All measured visits, from `cohort.measured`.
+
+    Returns
+    -------
+    DataFrame
+        eid, sex, age and age_group at the first visit, years, and each measure with
+        suffixes _first and _second. Years are NaN where a date is missing or the second
+        visit is not later.
+    """
+    columns = [measure.column for measure in MEASURES]
+    keep = ["eid", "visit_date", *columns]
+    a = table[table["instance"] == str(first)]
+    b = table[table["instance"] == str(second)]
+    traits = a[["eid", "sex", "age", *(["age_group"] if "age_group" in a else [])]]
+    both = traits.merge(a[keep].merge(b[keep], on="eid", suffixes=("_first", "_second")), on="eid")
+    if "age_group" not in both:
+        both["age_group"] = ""
+    days = [
+        pd.to_datetime(both[f"visit_date_{end}"], errors="coerce") for end in ("second", "first")
+    ]
+    years = (days[0] - days[1]).dt.days / YEAR_DAYS
+    both["years"] = years.where(years > 0)
+    return both
+
+
+def repeat(both: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
+    """Change between the visits, by sex and age group.
+
+    Returns
+    -------
+    DataFrame
+        A row per measure, sex (or ``both``) and age group (or ``all``): n, years between
+        visits, change (second - first; mean, SD), change per year in the measure's unit
+        and in percent of the first visit (mean, SD), signed-rank test of second against
+        first with pseudomedian and interval, q over all rows.
+    """
+    rows = []
+    ages = sorted(set(both["age_group"].dropna().astype(str)) - {""})
+    for measure in MEASURES:
+        for sex in ("both", *SEXES):
+            for age in ("all", *ages):
+                part = both
+                if sex != "both":
+                    part = part[part["sex"] == sex]
+                if age != "all":
+                    part = part[part["age_group"] == age]
+                row = {"measure": measure.column, "unit": measure.unit, "sex": sex,
+                       "age_group": age}  # fmt: skip
+                if 0 < len(part) < min_cell:
+                    row |= _change(part.iloc[:0], measure)
+                    row |= {"n": math.nan, "note": f"withheld: fewer than {min_cell}"}
+                else:
+                    row |= _change(part, measure)
+                rows.append(row)
+    table = pd.DataFrame(rows)
+    table.insert(table.columns.get_loc("p") + 1, "q", tests.benjamini_hochberg(table["p"]))
+    return table
+
+
+def _change(part, measure):
+    first, second = part[f"{measure.column}_first"], part[f"{measure.column}_second"]
+    change = second - first
+    test = tests.signed_rank(second, first)
+    yearly = describe(change / part["years"])
+    # a percentage of a difference that may be 0 says nothing
+    base = first.where(first > 0) if measure.column != "difference_ml" else first * math.nan
+    percent = describe(100 * change / base / part["years"])
+    undated = int(part["years"].isna().sum())
+    notes = [test.note, f"{undated} without a time between visits" if undated else ""]
+    return {
+        "n": test.n,
+        "years_mean": describe(part["years"])["mean"],
+        "change_mean": describe(change)["mean"],
+        "change_sd": describe(change)["sd"],
+        "per_year_mean": yearly["mean"],
+        "per_year_sd": yearly["sd"],
+        "percent_per_year_mean": percent["mean"],
+        "percent_per_year_sd": percent["sd"],
+        "statistic": test.statistic,
+        "p": test.p,
+        "log10_p": test.log10_p,
+        "pseudomedian": test.estimate,
+        "pseudomedian_low": test.low,
+        "pseudomedian_high": test.high,
+        "rank_biserial": test.effect,
+        "method": test.method,
+        "note": "; ".join(note for note in notes if note),
+    }
+
+
+def comparisons(folds, both) -> list[tuple[str, str, str, np.ndarray, np.ndarray]]:
+    """What bland_altman.tsv compares: (comparison, subject of it, unit, a, b).
+
+    Network against manual over both muscles of a participant (the paper's n = 90) and per
+    side; second visit against first for the same three volumes.
+    """
+    found = []
+    if folds is not None:
+        wide = folds.pivot_table(
+            index=["fold", "eid", "instance"], columns="side",
+            values=["automatic_ml", "manual_ml"], aggfunc="first",
+        ).reindex(columns=pd.MultiIndex.from_product(
+            [["automatic_ml", "manual_ml"], ["left", "right"]]))  # fmt: skip
+        automatic, manual = wide["automatic_ml"], wide["manual_ml"]
+        name = "network - manual"
+        totals = (table.sum(axis=1, skipna=False) for table in (automatic, manual))
+        found.append((name, "total volume", *totals))
+        found += [(name, f"{side} volume", automatic[side], manual[side]) for side in automatic]
+    for column, label in (("total_ml", "total volume"), ("left_ml", "left volume"),
+                          ("right_ml", "right volume")):  # fmt: skip
+        found.append(("second visit - first visit", label, both[f"{column}_second"],
+                      both[f"{column}_first"]))  # fmt: skip
+    return found
+
+
+def bland_altman_table(found) -> pd.DataFrame:
+    """bland_altman.tsv: bias and limits of every comparison, in ml and in percent."""
+    rows = []
+    for comparison, what, a, b in found:
+        for percent in (False, True):
+            row = {"comparison": comparison, "measure": what, "unit": "%" if percent else "ml"}
+            rows.append(row | bland_altman(a, b, percent))
+    return pd.DataFrame(rows)
