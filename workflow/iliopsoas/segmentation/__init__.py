@@ -1,0 +1,24 @@
+"""Segmentation: the network (`segmenter`), its masks (`masks`), many participants (`pipeline`)."""
+
+from iliopsoas.segmentation.masks import dice, post_process
+from iliopsoas.segmentation.pipeline import (
+    Segmentation,
+    Subject,
+    evaluate,
+    finish,
+    segment_many,
+    segment_subject,
+)
+from iliopsoas.segmentation.segmenter import Segmenter
+
+__all__ = [
+    "Segmentation",
+    "Segmenter",
+    "Subject",
+    "dice",
+    "evaluate",
+    "finish",
+    "post_process",
+    "segment_many",
+    "segment_subject",
+]

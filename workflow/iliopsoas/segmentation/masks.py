@@ -1,0 +1,76 @@
+"""From the network's output to one muscle's mask (recoh/iliopsoas_muscle)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+
+class Mask(NamedTuple):
+    """One muscle's mask and what was done to make it.
+
+    Attributes
+    ----------
+    mask : ndarray (x, y, z), bool
+    filled_voxels : int
+        Voxels that were filled as holes.
+    components_removed, removed_voxels : int
+        Pieces that were not connected to the largest one, and their size.
+    """
+
+    mask: np.ndarray
+    filled_voxels: int
+    components_removed: int
+    removed_voxels: int
+
+
+def post_process(probability, threshold: float = 0.5) -> Mask:
+    """Threshold, fill holes, keep the largest component; both with 6 neighbours.
+
+    Parameters
+    ----------
+    probability : ndarray (x, y, z)
+        Of one muscle.
+    threshold : float
+        A voxel is muscle from this probability on.
+    """
+    mask = np.asarray(probability) >= threshold
+    found = ndimage.find_objects(mask.astype(np.uint8))
+    if not found:
+        return Mask(mask, 0, 0, 0)
+    inside = np.pad(mask[found[0]], 1)  # a hole has no way out of this frame
+    background, _ = ndimage.label(~inside)
+    solid = background != background[0, 0, 0]
+    filled = int(solid.sum() - inside.sum())
+    labels, pieces = ndimage.label(solid)
+    largest = solid
+    if pieces > 1:
+        largest = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    mask = np.zeros_like(mask)
+    mask[found[0]] = largest[1:-1, 1:-1, 1:-1]
+    return Mask(mask, filled, max(pieces - 1, 0), int(solid.sum() - largest.sum()))
+
+
+def border_voxels(mask) -> int:
+    """Mask voxels on the faces of the crop: the muscle may be cut off there."""
+    core = mask[1:-1, 1:-1, 1:-1]
+    return int(np.count_nonzero(mask) - np.count_nonzero(core))
+
+
+def certainty(probability, mask) -> tuple[float, float]:
+    """Mean probability inside the mask, and mean binary entropy (bits) in and around it.
+
+    The entropy is that of the voxels of the mask or of a probability above 0.05; lower
+    is better. Not-a-number where the mask is empty.
+    """
+    if not mask.any():
+        return float("nan"), float("nan")
+    p = np.clip(probability[mask | (probability > 0.05)].astype(float), 1e-7, 1 - 1e-7)
+    entropy = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+    return float(probability[mask].mean()), float(entropy.mean())
+
+
+def dice(a, b) -> float:
+    """Dice coefficient of two masks; not-a-number where both are empty."""
+    both = np.count_nonzero(a) + np.count_nonzero(b)
+    return 2.0 * np.count_nonzero(a & b) / both if both else float("nan")

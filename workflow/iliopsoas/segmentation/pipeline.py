@@ -1,0 +1,295 @@
+"""Segmentation of participants, one or many; reading, network and writing overlap."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from iliopsoas import grid
+from iliopsoas.crops import CROP_SHAPE, place
+from iliopsoas.grid import SIDES
+from iliopsoas.segmentation.masks import border_voxels, certainty, dice, post_process
+from iliopsoas.segmentation.segmenter import Segmenter
+from iliopsoas.status import Refused, Verdict
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the network and the placement need of one participant.
+
+    Attributes
+    ----------
+    crops : dict of str to ndarray
+        "left", "right" -> normalised crop, float32 (96, 96, 192).
+    landmarks : dict
+        As for `crops.crop`.
+    shape : tuple of int
+        Shape of the volume the crops came from.
+    """
+
+    crops: dict
+    landmarks: dict
+    shape: tuple = grid.SHAPE
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One participant's result.
+
+    Attributes
+    ----------
+    mask : ndarray (x, y, z), uint8
+        1 = left, 2 = right, on the stitched grid.
+    record : dict
+        Per side: ``<side>_components_removed``, ``<side>_removed_percent``,
+        ``<side>_filled_voxels``, ``<side>_filled_percent``, ``<side>_border_voxels`` (of the
+        mask, on the crop's faces), ``<side>_mean_probability``, ``<side>_entropy`` (bits) and,
+        with several members, ``sd_ml_<side>``; over both: ``mean_probability`` (the lower),
+        ``entropy`` (the higher), ``threshold``, ``members``, ``empty_sides``.
+    percent : ndarray (x, y, z), uint8, or None
+        Probability of muscle in percent, where it was asked for.
+    """
+
+    mask: np.ndarray
+    record: dict
+    percent: np.ndarray | None = None
+
+
+def segment_subject(
+    segmenter: Segmenter, subject: Subject, voxel_ml: float = grid.VOXEL_ML, keep=False
+) -> Segmentation:
+    """Segment one participant; see `finish` for what comes out and is raised."""
+    predicted = segmenter.predict([subject.crops[side] for side in SIDES])
+    return finish(segmenter, subject, predicted, voxel_ml, keep)
+
+
+def finish(
+    segmenter: Segmenter, subject: Subject, predicted, voxel_ml=grid.VOXEL_ML, keep=False
+) -> Segmentation:
+    """Probabilities of both sides to the label map and its record.
+
+    Parameters
+    ----------
+    predicted : ndarray (members, 2, x, y, z)
+        Of `Segmenter.predict`, left first.
+    voxel_ml : float
+        Volume of a voxel, for the standard deviation in millilitres.
+    keep : bool
+        Keep the probabilities.
+
+    Raises
+    ------
+    Refused
+        ``segmentation_empty`` where neither side has a voxel.
+    """
+    mask = np.zeros(subject.shape, np.uint8)
+    percent = np.zeros(subject.shape, np.uint8) if keep else None
+    record = {"threshold": segmenter.threshold, "members": segmenter.members}
+    record |= segmenter.provenance
+    empty = []
+    for number, side in enumerate(SIDES):
+        members = [segmenter.finest(member[number]) for member in predicted]
+        mean = members[0] if len(members) == 1 else np.mean(members, axis=0)
+        result = post_process(mean, segmenter.threshold)
+        if not result.mask.any():
+            empty.append(side)
+        record |= _side_record(side, result, mean)
+        if len(members) > 1:
+            voxels = [
+                np.count_nonzero(post_process(member, segmenter.threshold).mask)
+                for member in members
+            ]
+            record[f"sd_ml_{side}"] = float(np.std(voxels, ddof=1) * voxel_ml)
+        placed = place(result.mask, subject.landmarks, side, subject.shape)
+        mask[placed] = SIDES[side]
+        if keep:
+            scaled = np.rint(100 * mean).astype(np.uint8)
+            percent = np.maximum(percent, place(scaled, subject.landmarks, side, subject.shape))
+    if len(empty) == len(SIDES):
+        raise Refused(
+            Verdict.SEGMENTATION_EMPTY,
+            f"network: no voxel of either crop reaches probability {segmenter.threshold:g}; "
+            "expected two muscles",
+        )
+    record["empty_sides"] = ",".join(empty)
+    sides = [side for side in SIDES if side not in empty]
+    record["mean_probability"] = min(record[f"{side}_mean_probability"] for side in sides)
+    record["entropy"] = max(record[f"{side}_entropy"] for side in sides)
+    return Segmentation(mask, record, percent)
+
+
+def _side_record(side, result, probability) -> dict:
+    voxels = np.count_nonzero(result.mask)
+    share = 100.0 / voxels if voxels else float("nan")
+    mean, entropy = certainty(probability, result.mask)
+    values = {
+        "components_removed": result.components_removed,
+        "removed_percent": result.removed_voxels * share,
+        "filled_voxels": result.filled_voxels,
+        "filled_percent": result.filled_voxels * share,
+        "border_voxels": border_voxels(result.mask),
+        "mean_probability": mean,
+        "entropy": entropy,
+    }
+    return {f"{side}_{name}": value for name, value in values.items()}
+
+
+def segment_many(
+    segmenter: Segmenter,
+    subjects: Iterable,
+    read: Callable[[object], Subject],
+    write: Callable[[object, Segmentation], object] | None = None,
+    *,
+    voxel_ml: float = grid.VOXEL_ML,
+    keep: bool = False,
+    ahead: int = 4,
+    writers: int = 1,
+) -> Iterator[tuple[object, object]]:
+    """Segment participants one after another, reading ahead and writing behind.
+
+    Parameters
+    ----------
+    subjects : iterable
+        Anything `read` and `write` understand.
+    read : function of a subject to Subject
+        Runs in a thread of its own, ahead of the network.
+    write : function of a subject and its Segmentation, optional
+        Runs in threads of its own, after post-processing there. What it returns is
+        yielded in place of the segmentation, so that masks need not stay in memory.
+    ahead : int
+        Participants read ahead, and results waiting to be written, at most.
+    writers : int
+        Threads of post-processing and writing.
+
+    Yields
+    ------
+    subject, result
+        In the order of `subjects`. The result is what `write` returned, or the
+        `Segmentation`, or the exception that this one participant met: `Refused`, or
+        whatever reading or writing raised. `InputError` and an OSError of a full disk are
+        for the caller to judge; nothing is swallowed, and no participant stops another.
+    """
+    group = max(1, segmenter.batch_size // len(SIDES))
+
+    def complete(name, subject, predicted):
+        result = finish(segmenter, subject, predicted, voxel_ml, keep)
+        return result if write is None else write(name, result)
+
+    reader, writer = ThreadPoolExecutor(1), ThreadPoolExecutor(writers)
+    names = iter(subjects)
+    reading, finishing = deque(), deque()
+
+    def read_ahead():
+        while len(reading) < max(ahead, group):
+            try:
+                name = next(names)
+            except StopIteration:
+                return
+            reading.append((name, reader.submit(read, name)))
+
+    def ready(at_most):
+        while len(finishing) > at_most or (finishing and finishing[0][1].done()):
+            name, future = finishing.popleft()
+            yield name, _outcome(future)
+
+    try:
+        read_ahead()
+        while reading:
+            batch = [reading.popleft() for _ in range(min(group, len(reading)))]
+            outcomes = [(name, _outcome(future)) for name, future in batch]
+            read_ahead()
+            for name, predicted in _predict(segmenter, outcomes):
+                failed = isinstance(predicted, BaseException)
+                subject = None if failed else predicted[0]
+                job = _raise if failed else complete
+                arguments = (predicted,) if failed else (name, subject, predicted[1])
+                finishing.append((name, writer.submit(job, *arguments)))
+            yield from ready(ahead)
+        yield from ready(0)
+    finally:
+        reader.shutdown(cancel_futures=True)
+        writer.shutdown(cancel_futures=True)
+
+
+def _raise(error):
+    raise error
+
+
+def _outcome(future):
+    try:
+        return future.result()
+    except Exception as error:
+        return error
+
+
+def _predict(segmenter, outcomes):
+    """Pairs of name and (subject, probabilities) or exception, in order, from one pass."""
+    good = [(name, subject) for name, subject in outcomes if isinstance(subject, Subject)]
+    try:
+        crops = [subject.crops[side] for _, subject in good for side in SIDES]
+        for crop in crops:
+            if crop.shape != CROP_SHAPE:
+                raise ValueError(f"crop: found shape {crop.shape}, expected {CROP_SHAPE}")
+        predicted = segmenter.predict(crops) if crops else None
+    except Exception as error:
+        if len(good) > 1:  # find out whose it is
+            for outcome in outcomes:
+                yield from _predict(segmenter, [outcome])
+            return
+        for name, subject in outcomes:
+            yield name, error if isinstance(subject, Subject) else subject
+        return
+    place_of = {id(subject): 2 * number for number, (_, subject) in enumerate(good)}
+    for name, subject in outcomes:
+        if isinstance(subject, Subject):
+            start = place_of[id(subject)]
+            yield name, (subject, predicted[:, start : start + 2])
+        else:
+            yield name, subject
+
+
+def evaluate(
+    segmenter: Segmenter,
+    reader,
+    subjects,
+    fold: int,
+    normalisation: str = "published",
+    voxel_ml: float = grid.VOXEL_ML,
+) -> pd.DataFrame:
+    """Compare the network with manual annotations, after post-processing, uncoarsened.
+
+    Parameters
+    ----------
+    reader : crops.CropReader
+    subjects : list of str
+        ``<eid>_<instance>`` of annotated subjects, not trained on.
+    fold : int
+
+    Returns
+    -------
+    DataFrame
+        fold, eid, instance, side, dice, automatic_ml, manual_ml.
+    """
+    rows = []
+    for name in subjects:
+        eid, instance = name.rsplit("_", 1)
+        predicted = segmenter.predict([reader.read(name, side, normalisation) for side in SIDES])
+        for number, side in enumerate(SIDES):
+            members = [segmenter.finest(member[number]) for member in predicted]
+            mask = post_process(np.mean(members, axis=0), segmenter.threshold).mask
+            manual = reader.read_label(name, side).astype(bool)
+            rows.append(
+                {
+                    "fold": fold,
+                    "eid": eid,
+                    "instance": instance,
+                    "side": side,
+                    "dice": dice(mask, manual),
+                    "automatic_ml": np.count_nonzero(mask) * voxel_ml,
+                    "manual_ml": np.count_nonzero(manual) * voxel_ml,
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,156 @@
+"""The network at work: crops in, probabilities out, within the memory there is."""
+
+import itertools
+
+import keras
+import numpy as np
+
+from iliopsoas import weights
+from iliopsoas.crops import coarsen, refine
+from iliopsoas.logs import log
+from iliopsoas.network import just_in_time
+from iliopsoas.status import InputError, Refused, Verdict
+
+_OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resourceexhausted", "oom when")
+
+
+class Segmenter:
+    """One or several networks that stay loaded.
+
+    Parameters
+    ----------
+    models : list of keras.Model
+        Their probabilities are averaged; the fold models, for instance.
+    factor : int
+        Factor by which crops are coarsened for these networks.
+    threshold : float
+        Probability from which a voxel is muscle.
+    batch_size : int
+        Crops per forward pass. It is halved whenever memory does not suffice.
+    flip : bool
+        Average with the mirror image's probabilities as well. The networks are trained
+        on both sides and their mirror images.
+    provenance : dict
+        Goes into every record: the hash of the weights, for instance.
+    """
+
+    def __init__(self, models, factor=1, threshold=0.5, batch_size=2, flip=False, provenance=None):
+        self.models = list(models)
+        if not self.models:
+            raise InputError("segmentation: there is no model")
+        for model in self.models:
+            model.jit_compile = just_in_time()
+        self.factor, self.threshold, self.flip = factor, threshold, flip
+        self.batch_size = max(1, batch_size)
+        self.provenance = provenance or {}
+
+    @classmethod
+    def load(cls, paths, sha256=None, precision="float32", **options):
+        """Open weights files, our own or published ones.
+
+        Parameters
+        ----------
+        paths : list of path
+        sha256 : str, optional
+            Hash that the file must have; only with a single one.
+        precision : {"float32", "bfloat16", "float16"}
+        **options
+            Of `Segmenter`.
+
+        Raises
+        ------
+        InputError
+            As `weights.open_model`, and where the files are of different networks.
+        """
+        opened = [weights.open_model(path, sha256, precision) for path in paths]
+        if not opened:
+            raise InputError("segmentation: there is no weights file")
+        models, descriptions = zip(*opened, strict=True)
+        factors = {description.get("coarsen", 1) for description in descriptions}
+        if len(factors) > 1:
+            raise InputError(
+                "segmentation: the models were trained on crops of different resolution "
+                f"(coarsened by {sorted(factors)}); train them alike"
+            )
+        provenance = {
+            "weights_sha256": ",".join(description["sha256"] for description in descriptions),
+            "models": len(models),
+        }
+        return cls(models, factors.pop(), provenance=provenance, **options)
+
+    @property
+    def members(self) -> int:
+        """Predictions that are averaged: models x flips."""
+        return len(self.models) * (2 if self.flip else 1)
+
+    def predict(self, crops) -> np.ndarray:
+        """Probabilities of muscle.
+
+        Parameters
+        ----------
+        crops : ndarray (n, 96, 96, 192)
+            Normalised.
+
+        Returns
+        -------
+        ndarray (members, n, x, y, z), float32
+            At the networks' resolution; see `Segmenter.finest`.
+
+        Raises
+        ------
+        Refused
+            ``out_of_memory`` where not even one crop fits.
+        """
+        images = np.stack([coarsen(crop, self.factor) for crop in crops])
+        images = images[..., None].astype("float32", copy=False)
+        views = [(images, False)] + ([(images[:, ::-1], True)] if self.flip else [])
+        found = []
+        for model, (view, flipped) in itertools.product(self.models, views):
+            output = self._forward(model, np.ascontiguousarray(view))
+            found.append(output[:, ::-1] if flipped else output)
+        return np.stack(found)
+
+    def finest(self, probability) -> np.ndarray:
+        """One probability map (x, y, z) at the crop's resolution."""
+        return refine(probability, self.factor)
+
+    def _forward(self, model, images) -> np.ndarray:
+        parts, start = [], 0
+        while start < len(images):
+            batch = images[start : start + self.batch_size]
+            if just_in_time() and len(batch) < self.batch_size:  # no second compilation
+                batch = np.pad(batch, [(0, self.batch_size - len(batch))] + [(0, 0)] * 4)
+            try:
+                output = np.asarray(model.predict_on_batch(batch), dtype="float32")[..., 0]
+            except Exception as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self._less_memory(images.shape, error)
+                continue
+            parts.append(output[: len(images) - start])
+            start += self.batch_size
+        output = np.concatenate(parts)
+        if not np.isfinite(output).all():
+            raise Refused(
+                Verdict.UNEXPECTED_ERROR,
+                "network: its output is not finite; expected probabilities. Check the crop, and "
+                "segmentation.precision float32",
+            )
+        return output
+
+    def _less_memory(self, shape, error):
+        if self.batch_size == 1:
+            raise Refused(
+                Verdict.OUT_OF_MEMORY,
+                f"network: one crop of {' x '.join(map(str, shape[1:4]))} does not fit the memory "
+                f"of this {keras.backend.backend()} device; use one with more memory (about 3 GB "
+                "free at the published size), stop what else uses it, or run on the CPU "
+                f"(CUDA_VISIBLE_DEVICES='') ({str(error)[:120]})",
+            ) from None
+        self.batch_size = self.batch_size // 2
+        log.warning("segmentation: out of memory, going on with batches of %d", self.batch_size)
+
+
+def _is_out_of_memory(error) -> bool:
+    text = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)

@@ -1,0 +1,232 @@
+"""The training of one network, and the sweep of learning rates."""
+
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from iliopsoas import augmentation, files, weights
+from iliopsoas.logs import log
+from iliopsoas.network import build_network, just_in_time
+from iliopsoas.status import InputError
+from iliopsoas.training import checkpoint
+from iliopsoas.training.losses import LOSSES, dice_metric
+from iliopsoas.training.progress import EpochProgress, loss_figure
+from iliopsoas.training.recipe import Recipe, rate_at
+from iliopsoas.training.samples import Batches
+
+SWEEP = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+
+
+class Diverged(InputError):
+    """The loss is no longer a finite number."""
+
+
+def train(
+    images,
+    labels,
+    folder,
+    recipe: Recipe | None = None,
+    *,
+    indices=None,
+    validation=(),
+    participants=None,
+    description: dict | None = None,
+    resume: bool = True,
+    what: str = "training",
+) -> keras.Model:
+    """Train one network, and write it to `folder`.
+
+    Written there: ``model.h5`` and ``model.json`` (`weights`), ``log.csv``, ``loss.png``,
+    ``participants.tsv`` (who was trained on: individual-level data, to stay inside), and
+    while training ``checkpoint.h5``, which is replaced whole after every epoch. A training
+    that was killed goes on from there and ends at the same weights.
+
+    Parameters
+    ----------
+    images : sequence of ndarray (x, y, z)
+        Normalised crops, read one by one when they are needed.
+    labels : sequence of ndarray (x, y, z)
+        Share of muscle per voxel, 0 to 1.
+    folder : path
+    recipe : Recipe
+    indices : sequence of int, optional
+        Which crops to train on; default all.
+    validation : sequence of int
+        Crops whose loss is followed (untransformed), never trained on.
+    participants : list of (eid, instance), optional
+        Of every crop, for ``participants.tsv``.
+    description : dict, optional
+        Goes into the weights file, and into what decides whether a checkpoint belongs to
+        this training; it should hold a hash of the training set.
+    resume : bool
+        False: start afresh even where there is a checkpoint.
+    what : str
+        Name of the training in progress and figure.
+
+    Raises
+    ------
+    Diverged
+        Where the loss is not finite; no model is written.
+    InputError
+        Where a training set is empty.
+    """
+    recipe = recipe or Recipe()
+    folder = Path(folder)
+    indices = list(range(len(images)) if indices is None else indices)
+    validation = list(validation)
+    if not indices:
+        raise InputError(f"{what}: there is no annotated crop to train on")
+    if set(indices) & set(validation):
+        raise ValueError("a crop is both trained on and validated on")
+    shape = (*np.shape(images[indices[0]]), 1)
+    fingerprint = files.fingerprint(asdict(recipe), shape, indices, validation, description)
+
+    model = build_network(
+        shape, recipe.base_filters, recipe.variant, recipe.precision, seed=recipe.seed
+    )
+    done = _finished(folder, fingerprint) if resume else None
+    if done:
+        log.info("%s: already done", what)
+        weights.load_into(model, done)
+        return model
+    _compile(model, recipe)
+    history = checkpoint.restore(folder / "checkpoint.h5", model, fingerprint) if resume else []
+    if history:
+        log.info("%s: goes on after epoch %d", what, len(history))
+
+    samples = Batches(images, labels, indices, recipe)
+    with EpochProgress(what, recipe.epochs, len(history), samples.steps) as progress:
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
+            if _has_stopped(history, recipe):
+                break
+            row = {"epoch": epoch} | _epoch(model, samples, recipe, epoch, progress)
+            if validation:
+                row |= _validate(model, images, labels, validation, recipe)
+            if not math.isfinite(row["loss"]):
+                raise Diverged(
+                    f"{what}: the loss is not finite in epoch {epoch}; lower "
+                    f"training.learning_rate ({recipe.learning_rate:g})"
+                )
+            history.append(row)
+            _keep_best(folder, model, history, recipe)
+            checkpoint.save(folder / "checkpoint.h5", model, fingerprint, history)
+            files.write_text(folder / "log.csv", pd.DataFrame(history).to_csv(index=False))
+            progress.epoch(row)
+
+    best = folder / "best.h5"
+    if recipe.early_stop and best.exists():
+        weights.load_into(model, best)
+    loss_figure(folder / "loss.png", pd.DataFrame(history), what)
+    if participants is not None:
+        rows = sorted({tuple(map(str, participants[index])) for index in indices})
+        files.write_tsv(folder / "participants.tsv", pd.DataFrame(rows, columns=files.KEY))
+    weights.save_weights(
+        folder / "model.h5",
+        model,
+        (description or {})
+        | {"input_shape": list(shape), "recipe": asdict(recipe), "fingerprint": fingerprint}
+        | {key: getattr(recipe, key) for key in ("base_filters", "variant", "coarsen")}
+        | {"crops": len(indices), "epochs": len(history), "last_epoch": history[-1]},
+    )
+    for path in (folder / "checkpoint.h5", best):
+        path.unlink(missing_ok=True)
+    return model
+
+
+def sweep(images, labels, folder, recipe: Recipe, *, rates=SWEEP, **options) -> pd.DataFrame:
+    """Train once per learning rate; the paper's choice came from 1e-1..1e-6.
+
+    Each training lies in ``<folder>/<rate>``. `options` are `train`'s; give `validation`.
+
+    Returns
+    -------
+    DataFrame
+        learning_rate, epochs, loss, dice and, with validation, validation_loss and
+        validation_dice of the last epoch; missing where training diverged.
+    """
+    rows = []
+    for rate in rates:
+        place = Path(folder) / f"{rate:g}"
+        row = {"learning_rate": rate}
+        try:
+            trial = replace(recipe, learning_rate=rate)
+            train(images, labels, place, trial, what=f"learning rate {rate:g}", **options)
+            row |= dict(pd.read_csv(place / "log.csv").iloc[-1].drop("epoch"))
+            row["status"] = "ok"
+        except Diverged:
+            row["status"] = "diverged"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def trained_on(folder, eids) -> list[str]:
+    """Which of `eids`, such as withdrawn ones, a model was trained on (``participants.tsv``)."""
+    path = Path(folder) / "participants.tsv"
+    known = set(files.read_tsv(path)["eid"]) if path.exists() else set()
+    return sorted(known & {str(eid) for eid in eids})
+
+
+def _compile(model, recipe):
+    model.compile(
+        optimizer=keras.optimizers.Adam(recipe.learning_rate),
+        loss=LOSSES[recipe.loss],
+        metrics=[dice_metric()],
+        jit_compile=just_in_time(),
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def _epoch(model, samples, recipe, epoch, progress) -> dict:
+    model.reset_metrics()
+    done = (epoch - 1) * samples.steps
+    logs = {}
+    for step, (images, labels, transforms) in enumerate(samples.batches(epoch)):
+        rate = rate_at(done + step, recipe.epochs * samples.steps, recipe)
+        model.optimizer.learning_rate = rate
+        batch = augmentation.apply(images, labels, transforms)
+        logs = model.train_on_batch(*batch, return_dict=True)
+        progress.step(epoch, logs)
+        if not math.isfinite(logs["loss"]):
+            break
+    return {"loss": float(logs["loss"]), "dice": float(logs["dice"]), "learning_rate": rate}
+
+
+def _validate(model, images, labels, validation, recipe) -> dict:
+    model.reset_metrics()
+    for start in range(0, len(validation), recipe.batch_size):
+        part = validation[start : start + recipe.batch_size]
+        x = np.stack([np.asarray(images[i], dtype="float32") for i in part])[..., None]
+        y = np.stack([np.asarray(labels[i], dtype="float32") for i in part])[..., None]
+        logs = model.test_on_batch(x, y, return_dict=True)
+    return {"validation_loss": float(logs["loss"]), "validation_dice": float(logs["dice"])}
+
+
+def _followed(row) -> float:
+    return row.get("validation_loss", row["loss"])
+
+
+def _has_stopped(history, recipe) -> bool:
+    if not recipe.early_stop or not history:
+        return False
+    losses = [_followed(row) for row in history]
+    return len(losses) - 1 - int(np.argmin(losses)) >= recipe.early_stop
+
+
+def _keep_best(folder, model, history, recipe):
+    losses = [_followed(row) for row in history]
+    if recipe.early_stop and int(np.argmin(losses)) == len(losses) - 1:
+        weights.write_arrays(folder / "best.h5", model)
+
+
+def _finished(folder, fingerprint):
+    """The weights file, where this very training has already ended."""
+    path = folder / "model.h5"
+    try:
+        description = weights.read_description(path)
+    except InputError:
+        return None
+    return path if description.get("fingerprint") == fingerprint else None
