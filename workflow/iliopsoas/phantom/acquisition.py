@@ -41,7 +41,7 @@ HIGHEST_MM = 66.0  # last slice of station 1
 # the overlap is split between the other seams is not published.
 FIRST_SLICE_MM = {6: -1041.0, 5: -833.0, 4: -628.5, 3: -462.75, 2: -293.25, 1: -123.0}
 SCALE = 420.0  # uint16 counts of signal 1
-NOISE = 0.016  # standard deviation of each echo's real and imaginary part, signal 1
+NOISE = 0.011  # standard deviation of each echo's real and imaginary part, signal 1
 
 
 @dataclass

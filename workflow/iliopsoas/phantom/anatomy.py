@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from iliopsoas import grid
-from iliopsoas.phantom import iliopsoas_muscle, muscles, skeleton, tissues, torso
+from iliopsoas.phantom import iliopsoas_muscle, muscles, organs, skeleton, tissues, torso
 from iliopsoas.phantom.canvas import Canvas, smooth_noise
 from iliopsoas.phantom.habitus import KNEE_MM, TRUNK_MM, Frame, Habitus
 
@@ -66,14 +66,14 @@ def build(traits) -> Anatomy:
         for side in (1, -1)
     }
     rise = {side: side * frame.tilt / 2 for side in (1, -1)}
-    body = torso.Torso(canvas, habitus, shoulders, rng)
+    body = torso.Torso(canvas, habitus, shoulders)
     body.paint_outline()
     for side in (1, -1):
         muscles.thigh(canvas, habitus, side)
     body.paint_wall()
     for side in (1, -1):
-        muscles.girdle(canvas, habitus, side, *shoulders[side], body.lean)
-    body.paint_cavity()
+        muscles.girdle(canvas, habitus, side, *shoulders[side], body.lean_levels)
+    organs.paint(canvas, habitus, body, rng)
     for side in (1, -1):
         muscles.back(canvas, habitus, side)
         muscles.buttock(canvas, habitus, side, rise[side])
@@ -87,10 +87,9 @@ def build(traits) -> Anatomy:
         _paint_iliopsoas(
             canvas, habitus, side, grid.SIDES[name], volume, rise[side], rng, iliopsoas
         )
+    canvas.finished = iliopsoas > 0
     for side in (1, -1):
         muscles.pelvic_vessels(canvas, side, rise[side])
-    # Vessels and nerves may have been drawn over the muscle's edge: the truth keeps the muscle.
-    _restore(canvas, iliopsoas)
     _texture(canvas, traits, rng)
     np.clip(canvas.water, 0, 1, out=canvas.water)
     np.clip(canvas.fat, 0, 1, out=canvas.fat)
@@ -103,7 +102,7 @@ def build(traits) -> Anatomy:
             name: float(np.count_nonzero(iliopsoas == label) * grid.VOXEL_ML)
             for name, label in grid.SIDES.items()
         },
-        landmarks=_landmarks(frame, habitus, shoulders, rise),
+        landmarks=_landmarks(canvas, habitus, shoulders, rise),
     )
 
 
@@ -122,21 +121,14 @@ def _paint_iliopsoas(canvas, habitus, side, label, volume_ml, rise, rng, mask):
     canvas.labels[box][inside] = tissues.ILIOPSOAS.label
 
 
-def _restore(canvas, mask):
-    lost = (mask > 0) & (canvas.labels != tissues.ILIOPSOAS.label)
-    canvas.water[lost] = tissues.ILIOPSOAS.water
-    canvas.fat[lost] = tissues.ILIOPSOAS.fat
-    canvas.labels[lost] = tissues.ILIOPSOAS.label
-
-
 def _texture(canvas, traits, rng):
     """Grain of every tissue, and fat inside the muscles in streaks along them."""
     grain = smooth_noise(rng, canvas.shape, (2.0, 2.0, 1.8))
     strength = tissues.lookup("texture")[canvas.labels]
-    streak = smooth_noise(rng, canvas.shape, (1.8, 1.8, 6.0))
+    streak = smooth_noise(rng, canvas.shape, (1.5, 1.5, 7.0))
     muscle = tissues.membership(tissues.MUSCLES)[canvas.labels]
     # The exponential keeps the mean: streaks of fat, never less than none.
-    share = traits.fat_fraction * np.exp(np.float32(0.55) * streak[muscle] - np.float32(0.15))
+    share = traits.fat_fraction * np.exp(np.float32(0.9) * streak[muscle] - np.float32(0.405))
     np.clip(share, 0, 0.8, out=share)
     canvas.fat[muscle] += canvas.water[muscle] * share
     canvas.water[muscle] *= 1 - share
@@ -146,7 +138,7 @@ def _texture(canvas, traits, rng):
     canvas.fat *= grain
 
 
-def _landmarks(frame, habitus, shoulders, rise):
+def _landmarks(canvas, habitus, shoulders, rise):
     hip, knee = skeleton.hip_axis(habitus)
     points = {}
     for side, keys in ((-1, ("1", "11", "21")), (1, ("2", "12", "22"))):
@@ -156,7 +148,7 @@ def _landmarks(frame, habitus, shoulders, rise):
             ((side * x, 3.0, z), (side * hip, 0.0, rise[side]), (side * knee, 0.0, -KNEE_MM)),
             strict=True,
         ):
-            voxel = frame.voxel(*point)
+            voxel = canvas.voxel(*point)
             if voxel is not None:
                 points[key] = tuple(int(round(v)) for v in voxel)
     return points

@@ -7,9 +7,11 @@ A painted shape covers a voxel partly within half a voxel of its surface.
 
 import numpy as np
 
+from iliopsoas import grid
 from iliopsoas.phantom import tissues
 
 EDGE_MM = 2.4  # width of the partial-volume edge, about one voxel
+FINE_WARP_MM, COARSE_WARP_MM = 1.3, 3.0  # standard deviations of the two scales of warp
 
 
 def _spline_weights(size: int, wavelength: float) -> np.ndarray:
@@ -64,13 +66,18 @@ class Canvas:
         self.frame = frame
         self.shape = frame.shape
         self.z = frame.z
-        warp = [smooth_noise(rng, self.shape, (14, 14, 12)) * frame.warp_mm for _ in range(2)]
-        self.x = frame.x[:, None, :] + warp[0]
-        self.y = frame.y[:, None][None] + warp[1]
+        self.x, self.y = (
+            smooth_noise(rng, self.shape, (13, 13, 11)) * np.float32(FINE_WARP_MM)
+            + smooth_noise(rng, self.shape, (38, 38, 28)) * np.float32(COARSE_WARP_MM)
+            for _ in range(2)
+        )
+        self.x += frame.x[:, None, :]
+        self.y += frame.y[None, :, None]
         self.y -= frame.sway[None, None, :]
         self.water = np.zeros(self.shape, np.float32)
         self.fat = np.zeros(self.shape, np.float32)
         self.labels = np.zeros(self.shape, np.uint8)
+        self.finished = None  # voxels no later shape may cover
 
     def box(self, x, y, z, margin=9.0):
         """Index slices that enclose canonical ranges (low, high), or None outside the grid."""
@@ -89,6 +96,19 @@ class Canvas:
         """Canonical x, y (3-D) and z (broadcastable) of a box."""
         return self.x[box], self.y[box], self.z[box[2]][None, None, :]
 
+    def voxel(self, x, y, z):
+        """Voxel indices (float) of a canonical point; None outside the field of view."""
+        if not self.z[0] <= z <= self.z[-1]:
+            return None
+        k = float(np.interp(z, self.z, np.arange(self.shape[2])))
+        plane = round(k)
+        i, j = self.shape[0] / 2, self.shape[1] / 2
+        for _ in range(12):  # the warp is gentle: each step leaves a small share of the error
+            at = tuple(np.clip((round(i), round(j)), 0, np.array(self.shape[:2]) - 1)) + (plane,)
+            i = at[0] + (x - self.x[at]) * self.frame.scale[0] / grid.IN_PLANE_MM
+            j = at[1] + (y - self.y[at]) * self.frame.scale[1] / grid.IN_PLANE_MM
+        return i, j, k
+
     def paint(self, box, distance, tissue, where=None, edge=EDGE_MM):
         """Cover the inside of a shape with a tissue.
 
@@ -106,6 +126,8 @@ class Canvas:
         cover = np.clip(0.5 - distance / edge, 0, 1)
         if where is not None:
             cover = cover * where
+        if self.finished is not None:
+            cover = cover * ~self.finished[box]
         for channel, value in ((self.water, tissue.water), (self.fat, tissue.fat)):
             part = channel[box]
             part += cover * (np.float32(value) - part)

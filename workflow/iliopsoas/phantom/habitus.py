@@ -87,7 +87,6 @@ class Frame:
     sway: np.ndarray
     scale: tuple
     tilt: float
-    warp_mm: float = 1.4
 
     @classmethod
     def draw(cls, traits, rng):
@@ -119,13 +118,3 @@ class Frame:
             scale=(across, depth, trunk, leg),
             tilt=float(np.clip(rng.normal(0, 4.0), -9, 9)),
         )
-
-    def voxel(self, x, y, z):
-        """Voxel indices (float) of canonical millimetres."""
-        k = float(np.interp(z, self.z, np.arange(self.shape[2]), left=-1, right=np.inf))
-        if z < self.z[0] or z > self.z[-1]:
-            return None
-        column = self.x[:, round(k)]
-        i = float(np.interp(x, column, np.arange(self.shape[0])))
-        j = float(np.interp(y, self.y - self.sway[round(k)], np.arange(self.shape[1])))
-        return i, j, k

@@ -23,8 +23,14 @@ THIGH = {
 def thigh(canvas, habitus, side):
     """Muscles of one thigh inside its fat, parted by thin fat planes."""
     levels = [r for r in torso.legs_outline(habitus, 1.0) if r[0] < 0]
-    levels.insert(0, (-14.0, 100, 10, 62, 48))
-    made = shapes.tube(canvas, side, [(r[0], r[1], r[2], r[3] - 2, r[4] - 2) for r in levels])
+    top = [
+        (0.0, 108, 42, 12, 8),
+        (-14.0, 100, 22, 34, 24),
+        (-24.0, 98, 12, 50, 42),
+        (-40.0, 97, 0, 67, 62),
+    ]
+    levels = top + [r for r in levels if r[0] < -50]
+    made = shapes.tube(canvas, side, [(*r[:3], r[3] - 2, r[4] - 2) for r in levels])
     box, lean = made
     knee = habitus.knee_shift
     seeds = [
@@ -35,7 +41,7 @@ def thigh(canvas, habitus, side):
     _, gap = shapes.partition(canvas, box, side, seeds)
     z = canvas.z[box[2]]
     # Above the knee the muscles thin out between fat and tendons.
-    thin = np.clip((-300 - z) / 90, 0, 1).astype(np.float32)
+    thin = np.clip((-325 - z) / 80, 0, 1).astype(np.float32)
     plane = 0.8 * habitus.plane + 9.0 * thin**2
     canvas.paint(box, np.maximum(lean, plane - gap), tissues.THIGH)
     vessel = [(20, 74, 44, 6, 6), (-60, 74, 38, 5.5, 5.5), (-180, 66, 22, 5, 5),
@@ -46,28 +52,33 @@ def thigh(canvas, habitus, side):
 def buttock(canvas, habitus, side, rise):
     """Gluteal muscles and the small muscles of the pelvis."""
     m = habitus.muscle
-    maximus = [(98, 52, -92, 22, 8, 20), (66, 72, -86, 44, 15, 26), (30, 84, -76, 56, 21, 32),
-               (-5, 92, -66, 60, 24, 34), (-40, 98, -58, 58, 23, 36), (-75, 106, -46, 46, 17, 40),
-               (-110, 118, -32, 26, 9, 48)]  # fmt: skip
+    maximus = [
+        (104, 26, -94, 54, -90, 76, -78, 3, 5, 2),
+        (70, 28, -95, 74, -88, 106, -62, 8, 14, 6),
+        (30, 28, -92, 84, -84, 126, -48, 10, 20, 8),
+        (-5, 30, -86, 90, -78, 140, -36, 12, 23, 9),
+        (-40, 36, -78, 96, -70, 146, -28, 12, 23, 9),
+        (-75, 50, -72, 104, -60, 148, -24, 8, 18, 8),
+        (-110, 90, -58, 118, -44, 144, -22, 3, 10, 5),
+        (-132, 118, -42, 128, -36, 138, -28, 1, 3, 1),
+    ]
     medius = [
-        (138, 98, -60, 118, -34, 134, 2, 2, 3, 3),
-        (110, 92, -60, 122, -20, 142, 30, 6, 9, 7),
-        (80, 88, -54, 120, -8, 134, 42, 9, 14, 9),
-        (50, 92, -42, 122, 0, 128, 40, 9, 15, 9),
-        (20, 104, -28, 130, 0, 130, 26, 7, 11, 6),
-        (-12, 128, -18, 137, -8, 138, 4, 2, 4, 2),
+        (146, 98, -58, 120, -34, 136, 0, 1.5, 3, 2),
+        (120, 96, -60, 129, -20, 146, 26, 6, 10, 8),
+        (90, 92, -56, 131, -8, 140, 40, 9, 16, 10),
+        (60, 92, -48, 133, 0, 134, 42, 9, 18, 11),
+        (30, 102, -36, 135, 4, 134, 34, 9, 17, 10),
+        (5, 116, -24, 140, 2, 138, 22, 7, 12, 7),
+        (-20, 130, -14, 144, -6, 144, 6, 3, 7, 3),
+        (-40, 138, -10, 144, -8, 146, 0, 1, 2, 1),
     ]
-    minimus = [(96, 92, -30, 108, -4, 118, 28, 1, 2, 1), (70, 88, -26, 105, 2, 114, 34, 3, 6, 4),
-               (40, 92, -16, 110, 8, 116, 28, 4, 7, 5), (10, 112, 6, 119, 12, 122, 20, 3, 5, 3),
+    minimus = [(100, 94, -28, 108, -4, 120, 28, 1, 2, 1), (70, 90, -24, 107, 2, 115, 34, 3, 6, 4),
+               (40, 94, -14, 112, 8, 117, 28, 4, 7, 5), (10, 112, 6, 119, 12, 122, 20, 3, 6, 3),
                (-14, 128, 8, 130, 8, 131, 8, 1, 2, 1)]  # fmt: skip
-    thick = [
-        [(r[0] + rise, *r[1:7], *(h * m for h in r[7:])) for r in t] for t in (medius, minimus)
-    ]
-    maximus = [(z + rise, x, y, a, b * m, d) for z, x, y, a, b, d in maximus]
     rim = 0.6 + 0.7 * habitus.plane
-    canvas.shape_of(shapes.tube(canvas, side, maximus), tissues.GLUTEAL, tissues.FAT, rim)
-    for levels in thick:
-        canvas.shape_of(shapes.ribbon(canvas, side, levels), tissues.GLUTEAL, tissues.FAT, rim)
+    for levels in (maximus, medius, minimus):
+        thick = [(r[0] + rise, *r[1:7], *(h * m for h in r[7:])) for r in levels]
+        canvas.shape_of(shapes.ribbon(canvas, side, thick), tissues.GLUTEAL, tissues.FAT, rim)
     tensor = [(88, 128, 50, 4, 8), (50, 130, 46, 8, 15), (0, 134, 40, 11, 19), (-60, 138, 30, 9, 18),
               (-120, 146, 18, 3, 10)]  # fmt: skip
     canvas.shape_of(shapes.tube(canvas, side, tensor), tissues.THIGH, tissues.FAT, rim)
@@ -108,32 +119,33 @@ def back(canvas, habitus, side):
         canvas.shape_of(shapes.tube(canvas, side, grown), tissues.PSOAS_NEIGHBOUR, tissues.FAT, rim)
 
 
-def girdle(canvas, habitus, side, x, z, lean):
-    """Shoulder: deltoid, pectoral, back and rotator muscles parted by fat."""
-    box = canvas.box(sorted((side * 35, side * (x + 75))), (-125, 125), (z - 130, z + 60))
+def girdle(canvas, habitus, side, x, z, lean_levels):
+    """Shoulder and neck: deltoid, pectoral, back and rotator muscles parted by fat."""
+    box = canvas.box(sorted((side * 6, side * (x + 60))), (-120, 120), (z - 150, z + 170))
+    if box is None:
+        return
+    _, lean = shapes.outline(canvas, lean_levels, box)
+    arm = torso.arm_outline(habitus, x, z)
+    trim = 0.3 * habitus.subcutaneous + 2
+    shoulder = [(r[0], *r[1:3], max(r[3] - trim, 2), max(r[4] - trim, 2)) for r in arm[:6]]
+    lean = np.minimum(lean, shapes.merge(box, [shapes.tube(canvas, side, shoulder)]))
     seeds = [
-        [(z - 120, x + 34, 8, 12), (z + 40, x + 22, 8, 16)],
-        [(z - 120, x + 22, -30, 8), (z + 40, x + 8, -36, 10)],
-        [(z - 120, 80, 90, 22), (z, 90, 62, 20), (z + 40, 80, 50, 5)],
-        [(z - 120, 105, -96, 18), (z, 92, -86, 14), (z + 50, 50, -60, 16)],
-        [(z - 120, 110, -60, 8), (z, 110, -48, 14), (z + 40, 100, -40, 5)],
-        [(z - 120, x + 8, 10, 6), (z, 134, 22, 8), (z + 40, 120, 10, 0)],
-        [(z - 120, 60, -90, 8), (z, 56, -70, 12), (z + 50, 34, -50, 18)],
-        [(z - 120, 140, -50, 10), (z, 130, -20, 8), (z + 40, 120, -20, 0)],
+        [(z - 150, x + 40, -6, 6), (z - 90, x + 34, 2, 12), (z + 40, x + 22, 6, 14)],  # deltoid
+        [(z - 150, x + 22, -40, 8), (z + 40, x + 8, -36, 10)],  # triceps, rear deltoid
+        [(z - 150, x + 10, 12, 6), (z - 60, x - 4, 14, 6), (z + 30, x - 20, 20, 0)],  # biceps
+        [(z - 150, 80, 92, 22), (z - 40, 100, 70, 22), (z + 40, 80, 50, 5)],  # pectoral
+        [(z - 150, 125, -80, 18), (z - 60, 120, -80, 14), (z + 10, 90, -86, 8)],  # latissimus
+        [(z - 150, 90, -70, 4), (z, 112, -46, 16), (z + 30, 90, -40, 8)],  # rotators
+        [(z - 150, 50, -98, 8), (z, 56, -78, 12), (z + 50, 44, -56, 18), (z + 170, 30, -50, 16)],
+        [(z - 150, 140, -30, 8), (z - 40, 134, -14, 12), (z + 20, 116, -4, 6)],  # subscapular
+        [(z, 44, 48, -10), (z + 60, 36, 42, 8), (z + 170, 46, 20, 8)],  # neck, front
+        [(z, 34, 4, 2), (z + 60, 30, 2, 12), (z + 170, 28, -6, 10)],  # neck, side
     ]
     _, gap = shapes.partition(canvas, box, side, seeds)
-    window = tuple(
-        slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, lean[0], strict=True)
-    )
-    inner = np.full(gap.shape, 1e3, np.float32)
-    if all(w.start >= 0 for w in window):
-        part = lean[1][window]
-        inner[: part.shape[0], : part.shape[1], : part.shape[2]] = part
-    zz = canvas.z[box[2]]
-    where = np.clip((zz - (z - 120)) / 25, 0, 1)[None, None]
-    plane = 1.0 * habitus.plane
-    canvas.paint(box, np.minimum(inner, 50.0), tissues.FAT, where)
-    canvas.paint(box, np.maximum(inner, plane - gap), tissues.SHOULDER, where)
+    height = canvas.z[box[2]]
+    where = np.clip((height - (z - 145)) / 40, 0, 1)[None, None]
+    canvas.paint(box, np.maximum(lean, -60.0), tissues.FAT, where)
+    canvas.paint(box, np.maximum(lean, 0.9 * habitus.plane - gap), tissues.SHOULDER, where)
 
 
 def pelvic_vessels(canvas, side, rise):

@@ -129,33 +129,63 @@ def ribbon(canvas, side, levels):
     return box, np.maximum(distance, ends)
 
 
-def outline(canvas, levels, power=2.5):
+def outline(canvas, levels, box=None):
     """The trunk: at each height a rounded box about the midline.
 
     Parameters
     ----------
     levels : sequence of (z, half width, front, back)
         Front and back are y; the box is widest halfway, a little to the back.
+    box : tuple of slice, optional
+        Where to evaluate it; default its own bounding box.
     """
     table = np.asarray(levels, dtype=float)
-    box = canvas.box(
-        (-table[:, 1].max(), table[:, 1].max()),
-        (table[:, 3].min(), table[:, 2].max()),
-        (table[:, 0].min(), table[:, 0].max()),
-    )
+    if box is None:
+        box = canvas.box(
+            (-table[:, 1].max(), table[:, 1].max()),
+            (table[:, 3].min(), table[:, 2].max()),
+            (table[:, 0].min(), table[:, 0].max()),
+        )
     x, y, z = canvas.coordinates(box)
     half, front, back = along(levels, canvas.z[box[2]])
     centre = back + np.float32(0.47) * (front - back)
     dy = y - centre
-    depth = np.where(dy > 0, front - centre, centre - back)
-    if power == 2.5:
-        u, v = np.abs(x / half), np.abs(dy / depth)
-        k = np.power(u * u * np.sqrt(u) + v * v * np.sqrt(v) + np.float32(1e-9), np.float32(0.4))
-    else:
-        k = np.sqrt((x / half) ** 2 + (dy / depth) ** 2 + np.float32(1e-9))
+    u = np.abs(x / half)
+    v = np.abs(dy / np.where(dy > 0, front - centre, centre - back))
+    # A superellipse of power 2.5 and the distance along the ray to it.
+    k = np.power(u * u * np.sqrt(u) + v * v * np.sqrt(v) + np.float32(1e-9), np.float32(0.4))
     distance = np.hypot(x, dy) * (1 - 1 / k)
     ends = np.maximum(z - table[:, 0].max(), table[:, 0].min() - z)
     return box, np.maximum(distance, ends)
+
+
+def merge(box, parts, join=np.minimum):
+    """Distance to the union of shapes, evaluated in `box`.
+
+    Parameters
+    ----------
+    box : tuple of slice
+    parts : sequence of (box, distance) or None
+    join : callable
+        Joins two distances, default their minimum.
+    """
+    total = np.full([s.stop - s.start for s in box], 1e3, np.float32)
+    for part in parts:
+        if part is None:
+            continue
+        own, values = part
+        common = [
+            slice(max(i.start, o.start), min(i.stop, o.stop)) for i, o in zip(own, box, strict=True)
+        ]
+        to, of = (
+            tuple(
+                slice(c.start - b.start, c.stop - b.start)
+                for c, b in zip(common, bounds, strict=True)
+            )
+            for bounds in (box, own)
+        )
+        total[to] = join(total[to], values[of])
+    return total
 
 
 def partition(canvas, box, side, seeds):
