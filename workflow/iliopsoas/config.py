@@ -107,7 +107,10 @@ class Network(Section):
     """The segmentation network."""
 
     base_filters: Count = Field(8, description="Filters of the first block; 8 as published.")
-    variant: Literal["published", "paper"] = Field("published", description="See the methods page.")
+    variant: Literal["published", "paper"] = Field(
+        "published",
+        description="The authors' code, needed for published weights, or the paper's notation.",
+    )
 
 
 class Training(Section):
@@ -117,6 +120,31 @@ class Training(Section):
     epochs: Count = Field(100, description="Epochs per model.")
     batch_size: Count = Field(3, description="Crops per step.")
     learning_rate: Positive = Field(1e-4, description="Adam's learning rate.")
+    loss: Literal["dice", "dice+cross-entropy"] = Field(
+        "dice", description="What is minimised; the paper's is Dice."
+    )
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="Learning rate over the steps; the paper's is constant."
+    )
+    clip_norm: Annotated[float, Field(ge=0)] = Field(
+        0, description="Largest norm of all gradients together; 0 leaves them as in the paper."
+    )
+    samples_per_muscle: Count = Field(
+        16, description="Samples an epoch takes of each muscle, half of them mirrored."
+    )
+    on_the_fly: bool = Field(
+        False, description="New random transformations every epoch instead of the same ones."
+    )
+    early_stop: Annotated[int, Field(ge=0)] = Field(
+        0, description="Epochs without a lower loss after which training ends; 0 never."
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Arithmetic of training; the narrower ones need a GPU that has them."
+    )
+    sweep_rates: list[Positive] = Field(
+        [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6], description="Learning rates of the sweep."
+    )
+    sweep_epochs: Count = Field(10, description="Epochs of each training in the sweep.")
     seed: int = Field(2020, description="Seed of folds, weights and augmentation.")
 
 
@@ -126,8 +154,21 @@ class Segmentation(Section):
     weights: str | None = Field(
         None, description="Weights to use instead of training: our own or the published .h5."
     )
+    weights_sha256: str | None = Field(
+        None, description="SHA-256 the weights file must have; none records it unchecked."
+    )
     threshold: Share = Field(0.5, description="Probability from which a voxel is muscle.")
-    batch_size: Count = Field(2, description="Crops per forward pass.")
+    batch_size: Count = Field(2, description="Crops per forward pass, both sides counted.")
+    ensemble: bool = Field(
+        False, description="Average the fold models' probabilities instead of the final model's."
+    )
+    flip: bool = Field(False, description="Average with the mirror image's probabilities.")
+    keep_probabilities: bool = Field(
+        False, description="Keep probabilities as well, in percent, as probability.nii.gz."
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Arithmetic of the network; the narrower ones need a GPU."
+    )
 
 
 class QualityControl(Section):
