@@ -98,8 +98,8 @@ def _landmarks_participant(folder: str, parameters: dict) -> dict:
 
     folder = Path(folder)
     water, fat, body = (nib.load(folder / name) for name in IMAGES)
-    found = landmarks.locate(body, water, fat, **parameters)
-    record = landmarks.assess(found, body)
+    found, record = landmarks.locate_with_record(body, water, fat, **parameters)
+    landmarks.assess(found, body)
     files.write_json(folder / "landmarks.json", found)
     return record
 
@@ -133,12 +133,13 @@ def landmarks(
 
 def _annotation(paths: list[str], water, body):
     """The label map of a participant's manual masks, and what became of them as a record."""
+    if not paths:
+        return None, {"annotation": "none"}
+
     import numpy as np
 
     from iliopsoas import annotations
 
-    if not paths:
-        return None, {"annotation": "none"}
     try:
         label_map = annotations.read(paths, water, body)
     except Refused as refused:
