@@ -4,7 +4,7 @@ import numpy as np
 
 from iliopsoas import grid
 from iliopsoas.landmarks import atlas as atlas_route
-from iliopsoas.landmarks import coarse, silhouette
+from iliopsoas.landmarks import coarse, heads, silhouette
 from iliopsoas.landmarks.silhouette import Silhouette
 
 
@@ -60,7 +60,7 @@ def locate_with_record(body, water=None, fat=None, atlas=None) -> tuple[dict, di
     found = _by_shape(mask) if atlas is None else _by_atlas(mask, atlas, record)
     if water is not None and fat is not None and "11" in found and "12" in found:
         found |= _refined(
-            mask, _on_grid_of(body, water, "water"), _on_grid_of(body, fat, "fat"), found, record
+            _on_grid_of(body, water, "water"), _on_grid_of(body, fat, "fat"), found, record
         )
     landmarks = {}
     for key in atlas_route.KEYS:
@@ -93,5 +93,11 @@ def _on_grid_of(body, image, what):
     return silhouette.on_stitched_grid(grid.require_las(image, what))[0]
 
 
-def _refined(mask, water, fat, found, record) -> dict:
-    return {}
+def _refined(water, fat, found, record) -> dict:
+    result = heads.refine(water, fat, found["11"], found["12"])
+    if result is None:
+        record["hip_confidence"] = 0.0
+        return {}
+    record["hip_confidence"] = round(result.confidence, 3)
+    record["refined"] = "11 12"
+    return {"11": result.right, "12": result.left}
