@@ -8,6 +8,7 @@ import pandas as pd
 
 from iliopsoas import files, grid
 from iliopsoas.logs import log
+from iliopsoas.segmentation import dice
 from iliopsoas.status import InputError, Verdict
 
 
@@ -24,12 +25,6 @@ def expected_status(fault: str) -> str:
     if fault.startswith("missing:") and fault.split(":")[1] in "2345":
         return Verdict.STATION_MISSING
     return Verdict.OK
-
-
-def dice(a, b) -> float:
-    """Dice score coefficient of two boolean arrays (paper, equation 1); NaN if both are empty."""
-    total = np.count_nonzero(a) + np.count_nonzero(b)
-    return 2.0 * np.count_nonzero(a & b) / total if total else float("nan")
 
 
 def compare(sample, volumes, truth, *, results, folder) -> pd.DataFrame:

@@ -5,16 +5,20 @@ that a stage pays only for what it uses.
 """
 
 import dataclasses
+import hashlib
+import time
 from pathlib import Path
 
+import nibabel as nib
 import pandas as pd
 
-from iliopsoas import files
-from iliopsoas.logs import Progress
-from iliopsoas.shards import Stage, Task, execute, in_order, read_state
-from iliopsoas.status import Refused, Verdict
+from iliopsoas import files, grid
+from iliopsoas.logs import Progress, log
+from iliopsoas.shards import Outcome, Stage, Task, execute, in_order, read_state
+from iliopsoas.status import InputError, Refused, Verdict
 
 IMAGES = ("water.nii.gz", "fat.nii.gz", "body.nii.gz")
+MASKS = ("iliopsoas.nii.gz", "probability.nii.gz")
 
 
 def _tasks(manifest, results, previous: str, *parts, arguments=None) -> list[Task]:
@@ -92,8 +96,6 @@ def dixon(
 
 
 def _landmarks_participant(folder: str, parameters: dict) -> dict:
-    import nibabel as nib
-
     from iliopsoas import landmarks
 
     folder = Path(folder)
@@ -148,7 +150,6 @@ def _annotation(paths: list[str], water, body):
 
 
 def _crops_participant(folder: str, annotation: list[str]):
-    import nibabel as nib
     import numpy as np
 
     from iliopsoas.crops import Crops
@@ -199,11 +200,225 @@ def crops(
     return stage.write_ledger(ledger, tasks)
 
 
+# --- model --------------------------------------------------------------------------------------
+
+
+def folds(manifests, ledgers, *, number: int, seed: int) -> pd.DataFrame:
+    """The annotated participants that can be trained on, each with its fold.
+
+    Parameters
+    ----------
+    manifests, ledgers : list of path
+        Manifests and crops ledgers of the shards that hold annotated participants.
+    number, seed : int
+        How many folds, and the seed they are dealt out with.
+
+    Returns
+    -------
+    DataFrame
+        eid, instance, fold.
+
+    Raises
+    ------
+    InputError
+        No annotation can be used, or fewer participants than folds.
+    """
+    from iliopsoas import training
+
+    if not ledgers:
+        raise InputError(
+            "training: no participant has a manual annotation; set releases.annotations to the "
+            "folder of masks, or segmentation.weights to a weights file"
+        )
+    people = pd.concat([files.read_tsv(path) for path in manifests])
+    cropped = pd.concat([files.read_tsv(path) for path in ledgers])
+    counts = cropped.loc[cropped["verdict"] == Verdict.OK, "annotation"].value_counts()
+    log.info("annotations: %s", ", ".join(f"{count} {name}" for name, count in counts.items()))
+    usable = cropped[(cropped["verdict"] == Verdict.OK) & (cropped["annotation"] == "ok")]
+    people = people.merge(usable[files.KEY], on=files.KEY).sort_values(files.KEY)
+    if people.empty:
+        raise InputError(
+            "training: none of the annotated participants has a usable scan and mask; the column "
+            "annotation of the crops ledgers says why"
+        )
+    fold = training.folds(people, number, seed)
+    return people[files.KEY].assign(fold=fold.to_numpy())
+
+
+def _training_set(folds, crops, factor: int, normalisation: str):
+    """The annotated crops, the fold of each subject, and a hash of what is trained on."""
+    from iliopsoas.crops import CropReader
+    from iliopsoas.training import TrainingSet
+
+    fold = {
+        files.subject_name(row.eid, row.instance): int(row.fold)
+        for row in files.read_tsv(folds).itertuples()
+    }
+    samples = TrainingSet(CropReader(crops), list(fold), factor, normalisation)
+    return samples, fold
+
+
+def _description(samples, subjects, normalisation: str) -> dict:
+    digest = hashlib.sha256()
+    for index in samples.indices(subjects):
+        digest.update(samples.images[index])
+        digest.update(samples.labels[index])
+    return {"normalisation": normalisation, "training_set": digest.hexdigest()}
+
+
+def _recipe(training: dict, network: dict, crops: dict):
+    from iliopsoas.training import Recipe
+
+    options = {k: v for k, v in training.items() if not k.startswith("sweep_")}
+    return Recipe(**options, **network, coarsen=crops["coarsen"])
+
+
+def train(folds, crops, folder, *, model: str, training: dict, network: dict, crop: dict) -> None:
+    """Train a fold's model (``fold-N``, without fold N) or the ``final`` one, on everybody.
+
+    Parameters
+    ----------
+    folds : path
+        The table that `folds` made.
+    crops : list of path
+        Crop files of the shards that hold annotated participants.
+    folder : path
+        Of the model; see `training.train` for what it gets.
+    training, network, crop : dict
+        The sections of the configuration.
+    """
+    from iliopsoas import training as learning
+
+    samples, fold = _training_set(folds, crops, crop["coarsen"], crop["normalisation"])
+    held_out = [name for name, number in fold.items() if model == f"fold-{number}"]
+    trained = [name for name in fold if name not in held_out]
+    learning.train(
+        samples.images,
+        samples.labels,
+        folder,
+        _recipe(training, network, crop),
+        indices=samples.indices(trained),
+        validation=samples.indices(held_out),
+        participants=samples.owners,
+        description=_description(samples, trained, crop["normalisation"]),
+        what=model,
+    )
+
+
+def learning_rate_sweep(
+    folds, crops, folder, *, training: dict, network: dict, crop: dict
+) -> pd.DataFrame:
+    """Train without the first fold at every rate of ``training.sweep_rates``; see `train`."""
+    from iliopsoas import training as learning
+
+    samples, fold = _training_set(folds, crops, crop["coarsen"], crop["normalisation"])
+    held_out = [name for name, number in fold.items() if number == 1]
+    trained = [name for name in fold if name not in held_out]
+    return learning.sweep(
+        samples.images,
+        samples.labels,
+        folder,
+        _recipe(training | {"epochs": training["sweep_epochs"]}, network, crop),
+        rates=training["sweep_rates"],
+        indices=samples.indices(trained),
+        validation=samples.indices(held_out),
+        description=_description(samples, trained, crop["normalisation"]),
+    )
+
+
+def _segmenter(weights, parameters: dict):
+    from iliopsoas.segmentation import Segmenter
+
+    paths = [weights] if isinstance(weights, str | Path) else list(weights)
+    chosen = {key: parameters[key] for key in ("threshold", "batch_size", "flip", "precision")}
+    sha256 = parameters.get("weights_sha256")
+    return Segmenter.load(paths, sha256=sha256 if len(paths) == 1 else None, **chosen)
+
+
+def validate(folds, crops, weights, *, fold: int, parameters: dict, crop: dict) -> pd.DataFrame:
+    """Dice and volumes of a fold's model on the participants it was not trained on.
+
+    Returns
+    -------
+    DataFrame
+        fold, eid, instance, side, dice, automatic_ml, manual_ml.
+    """
+    from iliopsoas.crops import CropReader
+    from iliopsoas.segmentation import evaluate
+
+    table = files.read_tsv(folds)
+    held_out = table[table["fold"] == fold]
+    names = [files.subject_name(row.eid, row.instance) for row in held_out.itertuples()]
+    segmenter = _segmenter(weights, {k: v for k, v in parameters.items() if k != "weights_sha256"})
+    return evaluate(segmenter, CropReader(crops), names, fold, crop["normalisation"])
+
+
+# --- segment ------------------------------------------------------------------------------------
+
+
+def segment(
+    manifest, crops, weights, ledger, *, results, version: int, parameters: dict, crop: dict
+) -> pd.DataFrame:
+    """Masks of a shard's participants; the network is loaded once, and only where needed."""
+    from iliopsoas.crops import CropReader
+    from iliopsoas.segmentation import Subject, segment_many
+
+    paths = [weights] if isinstance(weights, str | Path) else list(weights)
+    tasks = _tasks(
+        manifest,
+        results,
+        "crops",
+        "segment",
+        version,
+        parameters,
+        crop,
+        [files.sha256(path) for path in paths],
+    )
+    keep = parameters["keep_probabilities"]
+    stage = Stage("segment", results, MASKS if keep else MASKS[:1])
+    pending = stage.pending(tasks)
+    progress = Progress("segment", len(pending))
+    if pending:
+        segmenter = _segmenter(paths, parameters)
+        reader = CropReader(crops)
+
+        def read(task):
+            name = files.subject_name(task.eid, task.instance)
+            cut = {side: reader.read(name, side, crop["normalisation"]) for side in grid.SIDES}
+            return Subject(cut, files.read_json(stage.folder(task) / "landmarks.json"))
+
+        def write(task, result):
+            affine = nib.load(stage.folder(task) / "body.nii.gz").affine
+            images = (result.mask, result.percent)
+            for name, array in zip(stage.outputs, images, strict=False):
+                files.write_nifti(stage.folder(task) / name, grid.las_image(array, affine))
+            return result.record
+
+        start = time.perf_counter()
+        for task, result in segment_many(segmenter, pending, read, write, keep=keep):
+            seconds, start = time.perf_counter() - start, time.perf_counter()
+            outcome = _outcome(result, seconds)
+            stage.finish(task, outcome, outcome.value)
+            progress.step(outcome.verdict)
+    return stage.write_ledger(ledger, tasks)
+
+
+def _outcome(result, seconds: float) -> Outcome:
+    """What `segment_many` yields, a record or an exception, as an outcome."""
+    if isinstance(result, Refused):
+        return Outcome(result.verdict, result.message, seconds)
+    if isinstance(result, InputError | OSError):
+        raise result
+    if isinstance(result, BaseException):
+        text = f"{type(result).__name__}: {result}"
+        return Outcome(Verdict.UNEXPECTED_ERROR, text, seconds)
+    return Outcome(Verdict.OK, "", seconds, result)
+
+
 # --- volumes ------------------------------------------------------------------------------------
 
 
 def _volumes_participant(folder: str) -> dict:
-    import nibabel as nib
     import numpy as np
 
     from iliopsoas import volumes

@@ -5,7 +5,9 @@
 # a new release or participant adds shards, a withdrawal shrinks one, the others stay as they are.
 checkpoint cohort:
     input:
-        phenotypes=[table for release in settings.releases for table in release.phenotypes],
+        phenotypes=[
+            table for release in settings.releases for table in release.phenotypes
+        ],
         withdrawals=settings.withdrawals,
     output:
         sample=result("cohort/sample.tsv"),
@@ -18,13 +20,13 @@ checkpoint cohort:
         log_file("cohort"),
     benchmark:
         benchmark_file("cohort")
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=60,
     params:
         version=STAGES["cohort"],
         releases=[release.model_dump(mode="json") for release in settings.releases],
         cohort=settings.cohort.model_dump(mode="json"),
         results=settings.results,
-    resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=60,
     script:
         "../../scripts/cohort.py"

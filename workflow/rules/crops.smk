@@ -12,14 +12,14 @@ rule crops_shard:
         log_file("crops/{shard}"),
     benchmark:
         benchmark_file("crops/{shard}")
-    params:
-        version=STAGES["crops"],
-        results=settings.results,
-        time_limit_s=settings.run.time_limit_s,
     threads: workflow.cores
     resources:
         mem_mb=lambda wildcards, threads, attempt: 500 * threads * attempt,
         runtime=240,
+    params:
+        version=STAGES["crops"],
+        results=settings.results,
+        time_limit_s=settings.run.time_limit_s,
     script:
         "../../scripts/crops.py"
 

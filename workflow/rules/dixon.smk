@@ -10,15 +10,15 @@ rule dixon_shard:
         log_file("dixon/{shard}"),
     benchmark:
         benchmark_file("dixon/{shard}")
+    threads: workflow.cores
+    resources:
+        mem_mb=lambda wildcards, threads, attempt: 1500 * threads * attempt,
+        runtime=720,
     params:
         version=STAGES["dixon"],
         parameters=settings.dixon.model_dump(mode="json"),
         results=settings.results,
         time_limit_s=settings.run.time_limit_s,
-    threads: workflow.cores
-    resources:
-        mem_mb=lambda wildcards, threads, attempt: 1500 * threads * attempt,
-        runtime=720,
     script:
         "../../scripts/dixon.py"
 

@@ -11,15 +11,15 @@ rule landmarks_shard:
         log_file("landmarks/{shard}"),
     benchmark:
         benchmark_file("landmarks/{shard}")
+    threads: workflow.cores
+    resources:
+        mem_mb=lambda wildcards, threads, attempt: 1000 * threads * attempt,
+        runtime=240,
     params:
         version=STAGES["landmarks"],
         parameters=settings.landmarks.model_dump(mode="json"),
         results=settings.results,
         time_limit_s=settings.run.time_limit_s,
-    threads: workflow.cores
-    resources:
-        mem_mb=lambda wildcards, threads, attempt: 1000 * threads * attempt,
-        runtime=240,
     script:
         "../../scripts/landmarks.py"
 

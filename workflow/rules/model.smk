@@ -1,56 +1,63 @@
 # Training on the manually annotated participants: folds, cross-validation, final model.
 
 
-def network_settings():
-    """What the network's shape and input depend on."""
-    return settings.network.model_dump(mode="json") | settings.crops.model_dump(mode="json")
+TRAINING = settings.training.model_dump(mode="json", exclude={"folds"})
+SWEEP = {"sweep_rates", "sweep_epochs"}
 
 
 rule folds:
     input:
+        manifests=training_shards("manifest.tsv"),
         ledgers=training_shards("crops.tsv"),
     output:
         folds=result("model/folds.tsv"),
     log:
         log_file("folds"),
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         version=STAGES["training"],
         folds=settings.training.folds,
         seed=settings.training.seed,
-    resources:
-        mem_mb=1000,
-        runtime=10,
     script:
         "../../scripts/folds.py"
 
 
-# Checkpoints lie beside the outputs and outlive a kill: training goes on at the last epoch.
+# Outputs are marked as updated, so that Snakemake leaves a finished model in place: trained on
+# the same crops with the same settings it is kept. A killed training goes on at its last epoch.
 rule train:
     input:
         folds=rules.folds.output.folds,
         crops=training_shards("crops.h5"),
     output:
-        weights=result("model/{model}/model.weights.h5"),
-        history=result("model/{model}/history.csv"),
-        figure=report(
-            result("model/{model}/loss.png"),
-            caption="../report/loss.rst",
-            category="Training",
-            labels={"model": "{model}"},
+        weights=update(result("model/{model}/model.h5")),
+        description=update(result("model/{model}/model.json")),
+        participants=update(result("model/{model}/participants.tsv")),
+        history=update(result("model/{model}/log.csv")),
+        figure=update(
+            report(
+                result("model/{model}/loss.png"),
+                caption="../report/loss.rst",
+                category="Training",
+                labels={"model": "{model}"},
+            )
         ),
     log:
         log_file("train/{model}"),
     benchmark:
         benchmark_file("train/{model}")
-    params:
-        version=STAGES["training"],
-        training=settings.training.model_dump(mode="json", exclude={"folds"}),
-        network=network_settings(),
     threads: workflow.cores
     resources:
         gpu=1,
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=2880,
+    params:
+        version=STAGES["training"],
+        training={key: TRAINING[key] for key in TRAINING if key not in SWEEP},
+        network=settings.network.model_dump(mode="json"),
+        crop=settings.crops.model_dump(mode="json"),
+        folder=subpath(output.weights, parent=True),
     script:
         "../../scripts/train.py"
 
@@ -59,32 +66,29 @@ rule validate:
     input:
         folds=rules.folds.output.folds,
         crops=training_shards("crops.h5"),
-        weights=result("model/fold-{fold}/model.weights.h5"),
+        weights=result("model/fold-{fold}/model.h5"),
     output:
         table=result("model/fold-{fold}/validation.tsv"),
     log:
         log_file("validate/fold-{fold}"),
     benchmark:
         benchmark_file("validate/fold-{fold}")
-    params:
-        version=STAGES["segment"],
-        parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
-        network=network_settings(),
-        results=settings.results,
     threads: workflow.cores
     resources:
         gpu=1,
         mem_mb=lambda wildcards, attempt: 12000 * attempt,
         runtime=240,
+    params:
+        version=STAGES["segment"],
+        parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
+        crop=settings.crops.model_dump(mode="json"),
     script:
         "../../scripts/validate.py"
 
 
 rule cross_validation:
     input:
-        expand(
-            rules.validate.output.table, fold=range(1, settings.training.folds + 1)
-        ),
+        expand(rules.validate.output.table, fold=range(1, settings.training.folds + 1)),
     output:
         table=result("model/cross_validation.tsv"),
     log:
@@ -99,7 +103,7 @@ rule cross_validation:
 rule model:
     input:
         rules.cross_validation.output.table,
-        result("model/final/model.weights.h5"),
+        result("model/final/model.h5"),
 
 
 # Not part of the default target: `snakemake learning_rate_sweep`.
@@ -113,14 +117,16 @@ rule learning_rate_sweep:
         log_file("learning_rate_sweep"),
     benchmark:
         benchmark_file("learning_rate_sweep")
-    params:
-        version=STAGES["training"],
-        training=settings.training.model_dump(mode="json", exclude={"folds"}),
-        network=network_settings(),
     threads: workflow.cores
     resources:
         gpu=1,
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=2880,
+    params:
+        version=STAGES["training"],
+        training=TRAINING,
+        network=settings.network.model_dump(mode="json"),
+        crop=settings.crops.model_dump(mode="json"),
+        folder=result("model/sweep"),
     script:
         "../../scripts/learning_rate_sweep.py"

@@ -9,13 +9,13 @@ rule phantom:
         log_file("phantom"),
     benchmark:
         benchmark_file("phantom")
-    params:
-        version=STAGES["phantom"],
-        phantom=settings.phantom.model_dump(mode="json"),
     threads: workflow.cores
     resources:
         mem_mb=lambda wildcards, threads: 1500 * threads,
         runtime=240,
+    params:
+        version=STAGES["phantom"],
+        phantom=settings.phantom.model_dump(mode="json"),
     script:
         "../../scripts/phantom.py"
 
@@ -30,12 +30,12 @@ rule recovery:
         summary=result("phantom/recovery_summary.tsv"),
     log:
         log_file("recovery"),
+    resources:
+        mem_mb=2000,
+        runtime=60,
     params:
         version=STAGES["phantom"],
         folder=settings.phantom.folder,
         results=settings.results,
-    resources:
-        mem_mb=2000,
-        runtime=60,
     script:
         "../../scripts/recovery.py"

@@ -21,11 +21,11 @@ rule qc:
         log_file("qc"),
     benchmark:
         benchmark_file("qc")
-    params:
-        version=STAGES["qc"],
-        qc=settings.qc.model_dump(mode="json", exclude={"decisions"}),
     resources:
         mem_mb=8000,
         runtime=60,
+    params:
+        version=STAGES["qc"],
+        qc=settings.qc.model_dump(mode="json", exclude={"decisions"}),
     script:
         "../../scripts/qc.py"

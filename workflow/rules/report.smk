@@ -18,11 +18,11 @@ rule summary:
         run=result("run.json"),
     log:
         log_file("summary"),
-    params:
-        configuration=settings.model_dump(mode="json"),
-        max_failed_share=settings.run.max_failed_share,
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        configuration=settings.model_dump(mode="json"),
+        max_failed_share=settings.run.max_failed_share,
     script:
         "../../scripts/summary.py"

@@ -2,8 +2,13 @@
 
 
 def segmentation_weights(wildcards):
-    """Your own or the published weights where configured, the final model otherwise."""
-    return settings.segmentation.weights or result("model/final/model.weights.h5")
+    """Configured weights, the fold models of an ensemble, or the final model."""
+    if settings.segmentation.weights:
+        return settings.segmentation.weights
+    if settings.segmentation.ensemble:
+        folds = range(1, settings.training.folds + 1)
+        return expand(result("model/fold-{fold}/model.h5"), fold=folds)
+    return result("model/final/model.h5")
 
 
 rule segment_shard:
@@ -18,17 +23,16 @@ rule segment_shard:
         log_file("segment/{shard}"),
     benchmark:
         benchmark_file("segment/{shard}")
-    params:
-        version=STAGES["segment"],
-        parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
-        network=settings.network.model_dump(mode="json"),
-        crops=settings.crops.model_dump(mode="json"),
-        results=settings.results,
     threads: workflow.cores
     resources:
         gpu=1,
         mem_mb=lambda wildcards, attempt: 12000 * attempt,
         runtime=720,
+    params:
+        version=STAGES["segment"],
+        parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
+        crop=settings.crops.model_dump(mode="json"),
+        results=settings.results,
     script:
         "../../scripts/segment.py"
 

@@ -11,14 +11,14 @@ rule volumes_shard:
         log_file("volumes/{shard}"),
     benchmark:
         benchmark_file("volumes/{shard}")
-    params:
-        version=STAGES["volumes"],
-        results=settings.results,
-        time_limit_s=settings.run.time_limit_s,
     threads: workflow.cores
     resources:
         mem_mb=lambda wildcards, threads, attempt: 1000 * threads * attempt,
         runtime=240,
+    params:
+        version=STAGES["volumes"],
+        results=settings.results,
+        time_limit_s=settings.run.time_limit_s,
     script:
         "../../scripts/volumes_shard.py"
 
@@ -36,11 +36,11 @@ rule collect_volumes:
         volumes=result("shards/volumes.tsv"),
     log:
         log_file("collect_volumes"),
-    params:
-        version=STAGES["volumes"],
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        version=STAGES["volumes"],
     script:
         "../../scripts/collect_volumes.py"
 

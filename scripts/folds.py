@@ -1,0 +1,12 @@
+"""Deal the annotated participants out into cross-validation folds."""
+
+from iliopsoas import files, logs, stages
+
+with logs.to_file(snakemake.log[0]):
+    table = stages.folds(
+        snakemake.input.manifests,
+        snakemake.input.ledgers,
+        number=snakemake.params.folds,
+        seed=snakemake.params.seed,
+    )
+    files.write_tsv(snakemake.output.folds, table)

@@ -1,0 +1,14 @@
+"""Train the model of one fold, or the final one."""
+
+from iliopsoas import logs, stages
+
+with logs.to_file(snakemake.log[0]):
+    stages.train(
+        snakemake.input.folds,
+        snakemake.input.crops,
+        snakemake.params.folder,
+        model=snakemake.wildcards.model,
+        training=snakemake.params.training,
+        network=snakemake.params.network,
+        crop=snakemake.params.crop,
+    )

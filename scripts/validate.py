@@ -1,0 +1,14 @@
+"""Compare one fold's model with the annotations it was not trained on."""
+
+from iliopsoas import files, logs, stages
+
+with logs.to_file(snakemake.log[0]):
+    table = stages.validate(
+        snakemake.input.folds,
+        snakemake.input.crops,
+        snakemake.input.weights,
+        fold=int(snakemake.wildcards.fold),
+        parameters=snakemake.params.parameters,
+        crop=snakemake.params.crop,
+    )
+    files.write_tsv(snakemake.output.table, table)
