@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from iliopsoas import grid
-from iliopsoas.dixon import bias, body, quality, stitch, swaps
+from iliopsoas.dixon import bias, body, quality, slab, stitch, swaps
 from iliopsoas.dixon.series import Station, build_stations
 from iliopsoas.ukb.archive import LIMITS, Limits, open_scan
 
@@ -96,6 +96,13 @@ def process_scan(
         channels = planes[station.number]
         mask = body.foreground(channels[IN])
         record[f"snr_{station.number}"] = _rounded(quality.signal_to_noise(channels[IN], mask), 2)
+        ends = slab.end_profile(channels[IN], mask)
+        for channel in (IN, FAT, WATER):
+            channels[channel] /= ends[:, None, None]
+        record[f"slab_ends_{station.number}"] = [
+            round(float(ends[0]), 3),
+            round(float(ends[-1]), 3),
+        ]
         shrink = _blocks(bias_shrink, station.spacing)
         _correct(channels, bias.estimate(channels[IN], mask, shrink))
     known = [v for k, v in record.items() if k.startswith("snr_") and v is not None]
