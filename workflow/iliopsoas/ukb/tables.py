@@ -133,6 +133,55 @@ def _open(path: Path):
     return open(path, encoding="utf-8-sig", errors="replace", newline="")
 
 
+class _Checked:
+    """A table's text without header and blank lines, every row's number of columns checked.
+
+    The parser itself passes over cells that are missing or too many.
+    """
+
+    LONGEST = 200  # lines of one row: quoted cells may hold line ends
+
+    def __init__(self, file, name: str, delimiter: str, columns: int):
+        self.rows = self._rows(file, name, delimiter, columns)
+
+    def __iter__(self):
+        return self.rows
+
+    def read(self, size: int = -1) -> str:
+        """About `size` characters, whole rows."""
+        parts, length = [], 0
+        for row in self.rows:
+            parts.append(row)
+            length += len(row)
+            if 0 <= size <= length:
+                break
+        return "".join(parts)
+
+    def _rows(self, file, name, delimiter, columns):
+        row, start = "", 1
+        for number, line in enumerate(file, start=1):
+            row = row + line if row else line
+            quoted = '"' in row
+            if quoted and row.count('"') % 2:
+                if number - start > self.LONGEST:
+                    raise InputError(f"phenotype table {name}, line {start}: a quote never closed")
+                continue
+            if start > 1 and not row.isspace():
+                if quoted:
+                    found = len(next(csv.reader([row], delimiter=delimiter)))
+                else:
+                    found = row.count(delimiter) + 1
+                if found != columns:
+                    raise InputError(
+                        f"phenotype table {name}, line {start}: {found} columns, the header has "
+                        f"{columns}; is the file complete?"
+                    )
+                yield row if row.endswith("\n") else row + "\n"
+            row, start = "", number + 1
+        if row:
+            raise InputError(f"phenotype table {name}, line {start}: a quote never closed")
+
+
 def _header(path: Path) -> tuple[list[str], str]:
     """Column names and delimiter."""
     try:
@@ -164,50 +213,40 @@ def _read_table(path: Path, problems: Problems) -> _Table:
             f"phenotype table {path.name}: field {twice[0].field} instance {twice[0].instance} "
             f"array {twice[0].array} has more than one column"
         )
-    last = len(names) - 1
-    positions = sorted({eid_at[0], last, *wanted})
-    chunks = pd.read_csv(
-        path,
-        sep=delimiter,
-        header=None,
-        skiprows=1,
-        names=range(len(names)),
-        usecols=positions,
-        index_col=False,
-        dtype=str,
-        keep_default_na=False,
-        na_filter=True,
-        na_values=[],
-        encoding="utf-8-sig",
-        encoding_errors="replace",
-        chunksize=max(200, CELLS_PER_CHUNK // len(names)),
-        skip_blank_lines=True,
-    )
+    positions = sorted({eid_at[0], *wanted})
+    arrays = [p for p, column in wanted.items() if column.field == DIAGNOSES]
     values, diagnoses = [], []
     try:
-        for chunk in chunks:
-            short = chunk[last].isna()
-            if short.any():
-                raise InputError(
-                    f"phenotype table {path.name}: {int(short.sum())} rows are shorter than the "
-                    f"header's {len(names)} columns; is the file complete?"
-                )
-            eids = pd.to_numeric(chunk[eid_at[0]].str.strip(' "'), errors="coerce")
-            good = (eids > 0) & (eids == np.floor(eids)) & (eids < 1e10)
-            problems.add("unreadable_eid", 0, (~good).sum())
-            chunk, eids = chunk[good], eids[good].astype("int64")
-            decoded = {
-                column: decode(chunk[position], column, problems).to_numpy()
-                for position, column in wanted.items()
-                if column.field != DIAGNOSES
-            }
-            values.append(pd.DataFrame(decoded).set_axis(eids.to_numpy(), axis=0))
-            arrays = [p for p, column in wanted.items() if column.field == DIAGNOSES]
-            if arrays:
-                diagnoses.append(decode_diagnoses(eids.to_numpy(), chunk[arrays], problems))
+        with _open(path) as file:
+            chunks = pd.read_csv(
+                _Checked(file, path.name, delimiter, len(names)),
+                sep=delimiter,
+                header=None,
+                names=range(len(names)),
+                usecols=positions,
+                index_col=False,
+                dtype=str,
+                na_filter=False,
+                chunksize=max(200, CELLS_PER_CHUNK // len(names)),
+            )
+            for chunk in chunks:
+                eids = pd.to_numeric(chunk[eid_at[0]].str.strip(' "'), errors="coerce")
+                good = (eids > 0) & (eids == np.floor(eids)) & (eids < 1e10)
+                problems.add("unreadable_eid", 0, (~good).sum())
+                chunk, eids = chunk[good], eids[good].astype("int64").to_numpy()
+                decoded = {
+                    column: decode(chunk[position], column, problems).to_numpy()
+                    for position, column in wanted.items()
+                    if column.field != DIAGNOSES
+                }
+                values.append(pd.DataFrame(decoded).set_axis(eids, axis=0))
+                if arrays:
+                    diagnoses.append(decode_diagnoses(eids, chunk[arrays], problems))
+    except pd.errors.EmptyDataError:
+        pass
     except (pd.errors.ParserError, csv.Error, EOFError, OSError) as error:
         raise InputError(f"phenotype table {path.name}: {str(error).strip()}") from error
-    if not values:
+    if not any(len(part) for part in values):
         raise InputError(f"phenotype table {path.name}: a header and no participant")
     frame = pd.concat(values)
     frame.columns = [Column(*column) for column in frame.columns]
