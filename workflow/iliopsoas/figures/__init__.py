@@ -1,1 +1,23 @@
+"""The paper's figures, in one style: vector and 300 dpi."""
 
+from iliopsoas.figures.draw import draw, draw_all
+from iliopsoas.figures.images import figure1, figure3
+from iliopsoas.figures.scatter import figure4, figure5, figure6, figure7
+from iliopsoas.figures.selection import twelve
+from iliopsoas.figures.style import save
+from iliopsoas.figures.validation import figure2, figure_s2
+
+__all__ = [
+    "draw",
+    "draw_all",
+    "figure1",
+    "figure2",
+    "figure3",
+    "figure4",
+    "figure5",
+    "figure6",
+    "figure7",
+    "figure_s2",
+    "save",
+    "twelve",
+]

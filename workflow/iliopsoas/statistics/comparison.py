@@ -21,7 +21,7 @@ RULES = {
     "percent": "|difference| <= 1.96 sqrt(p(1-p)/n + p(1-p)/n)",
     "rho": "Fisher z: |difference| <= 1.96 Bonett-Wright standard errors of the two",
     "p": "|difference of the normal scores of p| <= 1.96 sqrt(2), the paper's scaled to this n",
-    "p_below": "p below the paper's bound, or its normal score, scaled to this n, within 1.96 sqrt(2)",
+    "p_below": "p below the paper's bound, or its score (scaled to this n) within 1.96 sqrt(2)",
     "fold_mean": "|difference| <= 1.96 sqrt(sd²/folds + sd²/folds)",
     "bias": "|difference| <= 1.96 sqrt(sd²/n + sd²/n)",
     "limit": "|difference| <= 1.96 sqrt of both sd²(1/n + 1.96²/(2(n-1)))",

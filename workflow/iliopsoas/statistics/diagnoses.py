@@ -91,14 +91,13 @@ def table_s1(table: pd.DataFrame, diagnoses: pd.DataFrame, min_cell: int = 5) ->
         people = known.drop_duplicates(["eid", *keys])
         if level == "block":  # one line is enough for what has no chapter
             people = people[people["chapter"] != ""]
-        counts = people.groupby([*keys, f"{level}_title", "sex"]).size().unstack(fill_value=0)
-        counts = counts.reindex(columns=list(SEXES), fill_value=0)
+        named = [people[key] for key in (*keys, f"{level}_title")]
+        counts = pd.crosstab(named, people["sex"]).reindex(columns=list(SEXES), fill_value=0)
         counts["all"] = counts.sum(axis=1)
-        if level == "block" and min_cell > 1:
-            counts = _protected(counts, whole, min_cell)
-        else:
-            whole = disclosure.suppress(counts, min_cell, total="all")
-            counts = whole
+        if level == "chapter":
+            counts = chapters = disclosure.suppress(counts, min_cell, total="all")
+        elif min_cell > 1:
+            counts = _protected(counts, chapters, min_cell)
         part = counts.reset_index()
         part = part.rename(columns={f"{level}_title": "title"}).assign(level=level)
         parts.append(part)

@@ -5,21 +5,22 @@ import math
 
 import pandas as pd
 
+MISSING, MINUS, TIMES = "\u2013", "\u2212", "\u00d7"
 P_FLOOR = 1e-15  # the paper prints nothing smaller
 
 
 def number(value, digits: int = 1) -> str:
     """A number with `digits` decimals; a missing one is an en dash, never 0."""
     if value is None or not math.isfinite(value):
-        return "–"
+        return MISSING
     text = f"{value:.{digits}f}"
-    return text.replace("-", "−") if float(text) else text.lstrip("-")
+    return text.replace("-", MINUS) if float(text) else text.lstrip("-")
 
 
 def p_value(p) -> str:
     """p as the paper prints it: three decimals, then powers of ten, then p < 10^-15."""
     if p is None or not math.isfinite(p):
-        return "–"
+        return MISSING
     if p < P_FLOOR:
         return "< 10⁻¹⁵"
     if p >= 0.0005:
@@ -28,7 +29,7 @@ def p_value(p) -> str:
     mantissa = p / 10**exponent
     if round(mantissa, 1) >= 10:
         mantissa, exponent = 1.0, exponent + 1
-    return f"{mantissa:.1f} × 10{_superscript(exponent)}"
+    return f"{mantissa:.1f} {TIMES} 10{_superscript(exponent)}"
 
 
 def _superscript(value: int) -> str:

@@ -39,7 +39,8 @@ def main_results(table: pd.DataFrame) -> pd.DataFrame:
         groups = [table.loc[table["sex"] == sex, measure.column] for sex in SEXES]
         test = tests.rank_sum(*groups)
         rows.append({"result": f"shift of {measure.column}", "sex": "female - male", "n": test.n,
-                     "value": test.estimate, "low": test.low, "high": test.high, "p": test.p})  # fmt: skip
+                     "value": test.estimate, "low": test.low, "high": test.high,
+                     "p": test.p})  # fmt: skip
     for _, row in associations.correlations(table).iterrows():
         rows.append({"result": f"rho of {row['name']}", "sex": row["sex"], "n": row["n"],
                      "value": row["rho"], "low": row["rho_low"], "high": row["rho_high"],

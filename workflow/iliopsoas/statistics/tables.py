@@ -86,7 +86,7 @@ def table1_formatted(exact: pd.DataFrame) -> pd.DataFrame:
                 digits = 1 if variable == "Participants" else 2
                 text = f"{int(item['n'])} ({formats.number(item['percent'], digits)})"
             else:
-                text = "withheld" if "withheld" in item["note"] else "–"
+                text = "withheld" if "withheld" in item["note"] else formats.MISSING
             row[item["sex"].capitalize()] = text
         if variable == "Ethnicity" and not any(r[""] == "Ethnicity of total cohort" for r in rows):
             rows.append({"": "Ethnicity of total cohort", "Female": "", "Male": ""})

@@ -1,0 +1,102 @@
+"""The figure of paper_comparison.tsv: how far this run is from every number of the paper."""
+
+import numpy as np
+
+from iliopsoas.figures import style
+
+SECTIONS = (
+    ("Table 1: participants", ("participants.", "ethnicity.", "trait.")),
+    ("Table 2: volumes", ("measure.",)),
+    ("Results: sides, correlations", ("asymmetry.", "rho.")),
+    ("Validation", ("dice.", "agreement.")),
+)
+SHAPES = {"female": "o", "male": "s", "all": "D"}
+LIMIT = 8.0  # standard errors; further ones stand at the edge with their value
+
+
+def rows_of(comparison):
+    """Judged numbers with a standard error, counts left out where their percentage is shown."""
+    rows = comparison[np.isfinite(comparison["z"]) & (comparison["kind"] != "count")]
+    return rows.assign(name=rows["quantity"])
+
+
+@style.styled
+def paper_comparison(comparison):
+    """Differences from the paper in standard errors, one line per number.
+
+    Parameters
+    ----------
+    comparison : DataFrame
+        From statistics.comparison.paper_comparison.
+    """
+    rows = rows_of(comparison)
+    if rows.empty:
+        return style.empty("No number of this run can be compared with the paper.")
+    lines = []  # (section heading or None, name, rows)
+    for title, starts in SECTIONS:
+        part = rows[rows["id"].str.startswith(starts)]
+        if part.empty:
+            continue
+        lines.append((title, None))
+        lines += [(name, group) for name, group in part.groupby("name", sort=False)]
+    cut = _cut(lines)
+    columns = [lines[:cut], lines[cut:]] if cut < len(lines) else [lines]
+    longest = max(map(len, columns))
+    drawing = style.figure(style.DOUBLE_MM, 16 + 4.6 * longest)
+    axes = drawing.subplots(1, len(columns), squeeze=False)[0]
+    for panel, part in zip(axes, columns, strict=True):
+        _column(panel, part, longest)
+    handles = [panel_handle(sex) for sex in SHAPES if (rows["sex"] == sex).any()]
+    drawing.legend(handles=handles, loc="outside upper left", ncols=4)
+    judged = comparison["within_sampling_error"].astype(str)
+    outside, total = int((judged == "False").sum()), int(judged.isin(["True", "False"]).sum())
+    drawing.suptitle(
+        f"{total - outside} of {total} judged numbers lie within sampling error",
+        fontsize=7, x=0.99, ha="right",
+    )  # fmt: skip
+    return drawing
+
+
+def panel_handle(sex):
+    from matplotlib.lines import Line2D
+
+    colour = style.SEX.get(sex, "black")
+    name = {"all": "both sexes"}.get(sex, style.SEX_NAME.get(sex, sex).lower())
+    return Line2D([], [], marker=SHAPES[sex], ls="", color=colour, ms=4, label=name)
+
+
+def _cut(lines):
+    """Where the second column starts: at the heading nearest to the middle, if one is near."""
+    heads = [i for i, (_, group) in enumerate(lines) if group is None and i]
+    if len(lines) < 20 or not heads:
+        return len(lines)
+    return min(heads, key=lambda i: abs(i - len(lines) / 2))
+
+
+def _column(panel, lines, longest):
+    panel.axvspan(-1.96, 1.96, color="black", alpha=0.07, lw=0)
+    panel.axvline(0, color="black", lw=0.6)
+    labels = []
+    for position, (name, group) in enumerate(lines):
+        labels.append(name)
+        if group is None:
+            continue
+        panel.axhline(position, color="black", alpha=0.08, lw=0.4)
+        for _, row in group.iterrows():
+            sex = row["sex"] if row["sex"] in SHAPES else "all"
+            z = float(np.clip(row["z"], -LIMIT, LIMIT))
+            inside = str(row["within_sampling_error"]) == "True"
+            panel.plot(z, position, marker=SHAPES[sex], ms=3.6, ls="", clip_on=False,
+                       color=style.SEX.get(sex, "black"), markeredgewidth=0.8,
+                       markerfacecolor=style.SEX.get(sex, "black") if inside else "white")  # fmt: skip
+            if abs(row["z"]) > LIMIT:
+                panel.annotate(f"{row['z']:.0f}", (z, position), xytext=(0, 3),
+                               textcoords="offset points", fontsize=5, ha="center")  # fmt: skip
+    panel.set(yticks=range(len(lines)), yticklabels=labels, xlim=(-LIMIT, LIMIT),
+              ylim=(longest - 0.4, -0.8))  # fmt: skip
+    panel.set_xlabel("(this run − paper) / standard error")
+    panel.tick_params(axis="y", length=0, labelsize=6)
+    panel.spines["left"].set_visible(False)
+    for tick, (_, group) in zip(panel.get_yticklabels(), lines, strict=True):
+        if group is None:
+            tick.set_fontweight("bold")
