@@ -287,7 +287,7 @@ def _swap(channels, anatomy, heights, which):
         channels["W"], channels["F"] = channels["F"], channels["W"]
         return
     hips = [anatomy.landmarks[key][0] for key in ("11", "12")]
-    middle = int(round(sum(hips) / 2))
+    middle = round(sum(hips) / 2)
     half = np.s_[..., middle:] if which == "left" else np.s_[..., :middle]
     water = channels["W"][half].copy()
     channels["W"][half] = channels["F"][half]

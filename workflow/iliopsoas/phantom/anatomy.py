@@ -70,6 +70,7 @@ def build(traits) -> Anatomy:
     body.paint_outline()
     for side in (1, -1):
         muscles.thigh(canvas, habitus, side)
+        muscles.calf(canvas, habitus, side)
     body.paint_wall()
     for side in (1, -1):
         muscles.girdle(canvas, habitus, side, *shoulders[side], body.lean_levels)
@@ -128,7 +129,7 @@ def _texture(canvas, traits, rng):
     streak = smooth_noise(rng, canvas.shape, (1.5, 1.5, 7.0))
     muscle = tissues.membership(tissues.MUSCLES)[canvas.labels]
     # The exponential keeps the mean: streaks of fat, never less than none.
-    share = traits.fat_fraction * np.exp(np.float32(0.9) * streak[muscle] - np.float32(0.405))
+    share = traits.fat_fraction * np.exp(np.float32(0.65) * streak[muscle] - np.float32(0.21))
     np.clip(share, 0, 0.8, out=share)
     canvas.fat[muscle] += canvas.water[muscle] * share
     canvas.water[muscle] *= 1 - share
@@ -150,5 +151,5 @@ def _landmarks(canvas, habitus, shoulders, rise):
         ):
             voxel = canvas.voxel(*point)
             if voxel is not None:
-                points[key] = tuple(int(round(v)) for v in voxel)
+                points[key] = tuple(round(v) for v in voxel)
     return points

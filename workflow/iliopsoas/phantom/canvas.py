@@ -104,7 +104,11 @@ class Canvas:
         plane = round(k)
         i, j = self.shape[0] / 2, self.shape[1] / 2
         for _ in range(12):  # the warp is gentle: each step leaves a small share of the error
-            at = tuple(np.clip((round(i), round(j)), 0, np.array(self.shape[:2]) - 1)) + (plane,)
+            at = (
+                int(np.clip(round(i), 0, self.shape[0] - 1)),
+                int(np.clip(round(j), 0, self.shape[1] - 1)),
+                plane,
+            )
             i = at[0] + (x - self.x[at]) * self.frame.scale[0] / grid.IN_PLANE_MM
             j = at[1] + (y - self.y[at]) * self.frame.scale[1] / grid.IN_PLANE_MM
         return i, j, k

@@ -49,6 +49,23 @@ def thigh(canvas, habitus, side):
     canvas.shape_of(shapes.tube(canvas, side, vessel), tissues.BLOOD, tissues.FAT, 2.5)
 
 
+def calf(canvas, habitus, side):
+    """Muscles of the lower leg, as far as it is seen."""
+    levels = [(-415, 99, -28, 26, 22), (-440, 99, -24, 40, 36)]
+    levels += [(r[0], r[1], r[2], 0.96 * r[3], 0.96 * r[4])
+               for r in torso.legs_outline(habitus, 1.0) if r[0] < -460]  # fmt: skip
+    shape = shapes.tube(canvas, side, levels)
+    if shape is None:
+        return
+    knee = 100 + habitus.knee_shift
+    seeds = [
+        [(-400, knee + dx, dy, r), (-700, knee + 0.7 * dx, 0.7 * dy, r)]
+        for dx, dy, r in ((-24, -46, 14), (24, -46, 12), (2, -28, 8), (26, 14, 8), (34, -8, 2))
+    ]
+    _, gap = shapes.partition(canvas, shape[0], side, seeds)
+    canvas.paint(shape[0], np.maximum(shape[1], 0.8 * habitus.plane - gap), tissues.THIGH)
+
+
 def buttock(canvas, habitus, side, rise):
     """Gluteal muscles and the small muscles of the pelvis."""
     m = habitus.muscle
@@ -77,7 +94,20 @@ def buttock(canvas, habitus, side, rise):
                (-14, 128, 8, 130, 8, 131, 8, 1, 2, 1)]  # fmt: skip
     rim = 0.6 + 0.7 * habitus.plane
     for levels in (maximus, medius, minimus):
-        thick = [(r[0] + rise, *r[1:7], *(h * m for h in r[7:])) for r in levels]
+        slim = 18 * (1 - m)
+        thick = [
+            (
+                r[0] + rise,
+                r[1],
+                r[2],
+                r[3] - slim,
+                r[4],
+                r[5] - slim,
+                *r[6:7],
+                *(h * m for h in r[7:]),
+            )
+            for r in levels
+        ]
         canvas.shape_of(shapes.ribbon(canvas, side, thick), tissues.GLUTEAL, tissues.FAT, rim)
     tensor = [(88, 128, 50, 4, 8), (50, 130, 46, 8, 15), (0, 134, 40, 11, 19), (-60, 138, 30, 9, 18),
               (-120, 146, 18, 3, 10)]  # fmt: skip

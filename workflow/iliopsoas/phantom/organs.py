@@ -72,7 +72,8 @@ def _liver(canvas, rng, box, inside, under, middle, width):
     low = 298 + rng.normal(0, 12)
     edge = low + 0.0045 * np.clip(x + 95, 0, None) ** 2 + 0.25 * (y - middle) * (x > 0)
     liver = np.maximum(np.maximum(inside + 1.0, under), (edge - z) * np.float32(0.8))
-    liver = np.maximum(liver, x - np.float32(0.4 * width))
+    lobe = 0.8 * x - 0.6 * (y - middle) - np.float32(0.18 * width)
+    liver = np.maximum(liver, np.maximum(lobe, x - np.float32(0.5 * width)))
     canvas.paint(box, liver, tissues.LIVER)
     vessels = smooth_noise(rng, x.shape, (4.0, 4.0, 4.0))
     canvas.paint(

@@ -97,11 +97,11 @@ def femur(canvas, habitus, side, rise):
             canvas,
             side,
             [(-412, knee, -10, 37, 25), (-428, knee, -10, 33, 23), (-455, knee - 1, -4, 19, 18),
-             (-520, knee - 2, 0, 13, 13)],
+             (-520, knee - 2, 0, 13, 13), (-700, knee - 3, -2, 12, 12)],
         ),
         cortex_mm=3.0,
     )  # fmt: skip
-    canvas.bone(shapes.capsule(canvas, side, (knee + 30, -22, -428), (knee + 28, -22, -520), 7))
+    canvas.bone(shapes.capsule(canvas, side, (knee + 30, -22, -428), (knee + 26, -24, -700), 7))
     canvas.bone(shapes.ellipsoid(canvas, (side * knee, 30, -375), (20, 10, 22)), cortex_mm=2.5)
 
 
@@ -174,7 +174,7 @@ def arm_axis(habitus, x, z, a, b):
     out = max(0.0, (habitus.width - 1.0) * 130)
     return [
         (z + 10, x, 2, a, b),
-        (z - 40, x + 5, 0, a, b),
+        (z - 40, x + 5 + 0.15 * out, 0, a, b),
         (z - 110, x + 18 + 0.4 * out, -18, a * 0.95, b * 0.95),
         (z - 200, x + 40 + 0.7 * out, -44, a * 0.92, b * 0.92),
         (z - 290, x + 58 + 0.8 * out, -58, a * 0.9, b * 0.9),

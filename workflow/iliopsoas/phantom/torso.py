@@ -44,7 +44,9 @@ LEG = [
     (-372, 99, -9, 63, 61),
     (-400, 100, -10, 62, 60),
     (-440, 100, -14, 61, 60),
-    (-500, 100, -18, 60, 62),
+    (-500, 100, -20, 60, 62),
+    (-560, 100, -22, 56, 58),
+    (-700, 100, -18, 42, 44),
 ]
 CAVITY_TOP_MM = 592.0
 
@@ -60,7 +62,9 @@ def _skin(habitus):
         if habitus.female:
             hips += 0.045 * np.exp(-(((z - 10) / 80) ** 2)) - 0.05 * np.clip((z - 120) / 100, 0, 1)
         deeper = (habitus.depth - 1) * (0.45 + 0.55 * belly) * (1 - 0.5 * neck) * (front - back)
-        levels.append((z, half * width * hips, front + 0.95 * deeper, back - 0.05 * deeper))
+        bone = np.interp(z, (-120, -60, 0, 60, 100, 150, 190), (0, 140, 150, 152, 146, 128, 0))
+        half = max(half * width * hips, bone + 1.4 * _fat(habitus, z)[0])
+        levels.append((z, half, front + 0.95 * deeper, back - 0.05 * deeper))
     return levels
 
 
@@ -170,11 +174,23 @@ class Torso:
             outlines.append(shapes.tube(canvas, side, legs_outline(habitus)))
             arm = arm_outline(habitus, *self.shoulders[side])
             outlines.append(shapes.tube(canvas, side, arm))
+        breasts = []
+        if habitus.female:
+            table = np.array(self.skin_levels)
+            front = float(np.interp(425, table[:, 0], table[:, 2]))
+            depth = 16 + 0.7 * habitus.subcutaneous
+            breasts = [
+                shapes.ellipsoid(canvas, (side * 86, front - 0.35 * depth, 420), (62, depth, 62))
+                for side in (1, -1)
+            ]
+        outlines += breasts
         for shape in outlines:
             canvas.shape_of(shape, tissues.SKIN)
         for shape in outlines:
             if shape is not None:
                 canvas.paint(shape[0], shape[1] + 2.4, tissues.FAT)
+        for box, distance in breasts:
+            canvas.paint(box, distance + 12, tissues.BREAST, np.float32(0.7))
         for side in (1, -1):
             self._arm_muscles(side)
 
@@ -203,6 +219,9 @@ class Torso:
         lower = 142 - 0.55 * np.clip(y + 45, 0, 85) - 3.2 * np.clip(y - 40, 0, 42)
         trunk = np.clip((z - lower) / 10, 0, 1) * np.clip((596 - z) / 12, 0, 1)
         trunk *= lean < 0
+        trunk *= np.abs(x) < np.interp(
+            self.canvas.z[box[2]], (-40, 20, 90, 110), (26, 62, 112, 400)
+        )
         deep = np.where(z < 110, -11 * habitus.muscle - lean, -50)
         canvas.paint(box, np.maximum(lean, deep), tissues.WALL, trunk)
         # Fat between the layers of the flank and between the bellies in front.
@@ -224,3 +243,7 @@ class Torso:
         region = (slope > 262) & (z < 520) & ((np.abs(x) > 30) | (y < 0))
         canvas.paint(box, rib, tissues.CORTEX, region)
         canvas.paint(box, rib + 2.2, tissues.ILIUM, region)
+        plate = np.maximum(np.abs(lean + 9.0 * habitus.muscle) - 5.0, np.abs(x) - 17)
+        plate = np.maximum(plate, np.maximum(np.abs(z - 440) - 66, -y))
+        canvas.paint(box, plate, tissues.CORTEX)
+        canvas.paint(box, plate + 2.0, tissues.MARROW)
