@@ -55,8 +55,12 @@ rule all:
 
 
 onsuccess:
-    print(f"Done. Results: {settings.results}/ (start with {settings.results}/summary.md)")
+    print(
+        f"Done. Results: {settings.results}/ (start with {settings.results}/summary.md)"
+    )
 
 
 onerror:
-    print(f"Stopped by an error; the failed rule's log is under {settings.results}/logs/.")
+    print(
+        f"Stopped by an error; the failed rule's log is under {settings.results}/logs/."
+    )

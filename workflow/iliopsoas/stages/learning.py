@@ -1,10 +1,5 @@
-"""The stages of the workflow: what each reads, calls and leaves behind.
+"""The stages of the network: folds, training, cross-validation, segmentation of a shard."""
 
-Every function here is what one rule runs. Heavy libraries are imported inside the functions, so
-that a stage pays only for what it uses.
-"""
-
-import dataclasses
 import hashlib
 import time
 from pathlib import Path
@@ -14,193 +9,9 @@ import pandas as pd
 
 from iliopsoas import files, grid
 from iliopsoas.logs import Progress, log
-from iliopsoas.shards import Outcome, Stage, Task, execute, in_order, read_state
+from iliopsoas.shards import Outcome, Stage
+from iliopsoas.stages.common import MASKS, tasks_after
 from iliopsoas.status import InputError, Refused, Verdict
-
-IMAGES = ("water.nii.gz", "fat.nii.gz", "body.nii.gz")
-MASKS = ("iliopsoas.nii.gz", "probability.nii.gz")
-
-
-def _tasks(manifest, results, previous: str, *parts, arguments=None) -> list[Task]:
-    """A task per participant of a manifest, fingerprinted by the state of the previous stage.
-
-    `arguments` gives a manifest row's keyword arguments beyond its folder.
-    """
-    tasks = []
-    for row in files.read_tsv(manifest).itertuples():
-        state = read_state(results, row.eid, row.instance, previous)
-        blocked = None
-        if state is None:
-            blocked = f"{previous}: no verdict"
-        elif state["verdict"] == Verdict.EARLIER_STAGE:
-            blocked = state["message"]
-        elif state["verdict"] != Verdict.OK:
-            blocked = f"{previous}: {state['verdict']}"
-        folder = files.subject_folder(results, row.eid, row.instance)
-        tasks.append(
-            Task(
-                row.eid,
-                row.instance,
-                files.fingerprint(state and state["fingerprint"], *parts),
-                {"folder": str(folder)} | (arguments(row) if arguments else {}),
-                blocked,
-            )
-        )
-    return tasks
-
-
-# --- dixon --------------------------------------------------------------------------------------
-
-
-def _dixon_participant(folder: str, scan: str, parameters: dict) -> dict:
-    from iliopsoas.dixon import process_scan
-
-    result = process_scan(scan, **parameters)
-    folder = Path(folder)
-    for name, image in zip(IMAGES, (result.water, result.fat, result.body), strict=True):
-        files.write_nifti(folder / name, image)
-    return {"scan_sha256": files.sha256(scan)} | result.record
-
-
-def dixon(
-    manifest,
-    ledger,
-    *,
-    results,
-    version: int,
-    parameters: dict,
-    processes: int,
-    time_limit_s: float,
-) -> pd.DataFrame:
-    """Zips of a shard to water, fat and body images; returns the ledger it writes."""
-    from iliopsoas.ukb.fingerprint import content_fingerprint
-
-    tasks = [
-        Task(
-            row.eid,
-            row.instance,
-            files.fingerprint("dixon", version, parameters, content_fingerprint(row.scan)),
-            {
-                "folder": str(files.subject_folder(results, row.eid, row.instance)),
-                "scan": row.scan,
-                "parameters": parameters,
-            },
-        )
-        for row in files.read_tsv(manifest).itertuples()
-    ]
-    stage = Stage("dixon", results, IMAGES)
-    return stage.run(_dixon_participant, tasks, ledger, processes, time_limit_s)
-
-
-# --- landmarks ----------------------------------------------------------------------------------
-
-
-def _landmarks_participant(folder: str, parameters: dict) -> dict:
-    from iliopsoas import landmarks
-
-    folder = Path(folder)
-    water, fat, body = (nib.load(folder / name) for name in IMAGES)
-    found, record = landmarks.locate_with_record(body, water, fat, **parameters)
-    landmarks.assess(found, body)
-    files.write_json(folder / "landmarks.json", found)
-    return record
-
-
-def landmarks(
-    manifest,
-    ledger,
-    *,
-    results,
-    version: int,
-    parameters: dict,
-    processes: int,
-    time_limit_s: float,
-) -> pd.DataFrame:
-    """Landmarks of a shard's participants."""
-    tasks = _tasks(
-        manifest,
-        results,
-        "dixon",
-        "landmarks",
-        version,
-        parameters,
-        arguments=lambda row: {"parameters": parameters},
-    )
-    stage = Stage("landmarks", results, ("landmarks.json",))
-    return stage.run(_landmarks_participant, tasks, ledger, processes, time_limit_s)
-
-
-# --- crops --------------------------------------------------------------------------------------
-
-
-def _annotation(paths: list[str], water, body):
-    """The label map of a participant's manual masks, and what became of them as a record."""
-    if not paths:
-        return None, {"annotation": "none"}
-
-    import numpy as np
-
-    from iliopsoas import annotations
-
-    try:
-        label_map = annotations.read(paths, water, body)
-    except Refused as refused:
-        return None, {"annotation": str(refused.verdict), "annotation_message": refused.message}
-    return np.asanyarray(label_map), {"annotation": "ok"}
-
-
-def _crops_participant(folder: str, annotation: list[str]):
-    import numpy as np
-
-    from iliopsoas.crops import Crops
-
-    folder = Path(folder)
-    water, body = (nib.load(folder / name) for name in ("water.nii.gz", "body.nii.gz"))
-    found = files.read_json(folder / "landmarks.json")
-    label_map, record = _annotation(annotation, water, body)
-    cut = Crops.of(np.asanyarray(water.dataobj), found, label_map)
-    return record, cut
-
-
-def crops(
-    manifest, crops, ledger, *, results, version: int, processes: int, time_limit_s: float
-) -> pd.DataFrame:
-    """Both crops of a shard's participants, with their manual masks, in one file."""
-    from iliopsoas.crops import CropWriter
-
-    def annotation_of(row):
-        paths = row.annotation.split(";") if isinstance(row.annotation, str) else []
-        return {"annotation": paths}
-
-    tasks = [
-        dataclasses.replace(
-            task,
-            fingerprint=files.fingerprint(
-                task.fingerprint, [files.sha256(path) for path in task.arguments["annotation"]]
-            ),
-        )
-        for task in _tasks(
-            manifest, results, "landmarks", "crops", version, arguments=annotation_of
-        )
-    ]
-    stage = Stage("crops", results)
-    stage.pending(tasks)  # records who is blocked
-    todo = [task for task in tasks if not task.blocked]
-    progress = Progress("crops", len(todo))
-    with CropWriter(crops) as writer:
-        for task, outcome in in_order(
-            todo, execute(_crops_participant, todo, processes, time_limit_s)
-        ):
-            record = None
-            if outcome.verdict == Verdict.OK:
-                record, cut = outcome.value
-                writer.add(files.subject_name(task.eid, task.instance), cut)
-            stage.finish(task, outcome, record)
-            progress.step(outcome.verdict)
-    return stage.write_ledger(ledger, tasks)
-
-
-# --- model --------------------------------------------------------------------------------------
 
 
 def folds(manifests, ledgers, *, number: int, seed: int) -> pd.DataFrame:
@@ -353,9 +164,6 @@ def validate(folds, crops, weights, *, fold: int, parameters: dict, crop: dict) 
     return evaluate(segmenter, CropReader(crops), names, fold, crop["normalisation"])
 
 
-# --- segment ------------------------------------------------------------------------------------
-
-
 def segment(
     manifest, crops, weights, ledger, *, results, version: int, parameters: dict, crop: dict
 ) -> pd.DataFrame:
@@ -364,7 +172,7 @@ def segment(
     from iliopsoas.segmentation import Subject, segment_many
 
     paths = [weights] if isinstance(weights, str | Path) else list(weights)
-    tasks = _tasks(
+    tasks = tasks_after(
         manifest,
         results,
         "crops",
@@ -413,51 +221,3 @@ def _outcome(result, seconds: float) -> Outcome:
         text = f"{type(result).__name__}: {result}"
         return Outcome(Verdict.UNEXPECTED_ERROR, text, seconds)
     return Outcome(Verdict.OK, "", seconds, result)
-
-
-# --- volumes ------------------------------------------------------------------------------------
-
-
-def _volumes_participant(folder: str) -> dict:
-    import numpy as np
-
-    from iliopsoas import volumes
-    from iliopsoas.qc import evidence
-
-    folder = Path(folder)
-    mask_image = nib.load(folder / "iliopsoas.nii.gz")
-    mask = np.asanyarray(mask_image.dataobj)
-    water, fat, body = (np.asanyarray(nib.load(folder / name).dataobj) for name in IMAGES)
-    found = files.read_json(folder / "landmarks.json")
-    measures = volumes.measure(mask, mask_image.affine, water, fat)
-    return measures | evidence.gather(
-        mask,
-        mask_image.affine,
-        water,
-        body,
-        found,
-        evidence.crop_boxes(found, mask.shape),
-    )
-
-
-def volumes_of_shard(
-    manifest, ledger, *, results, version: int, processes: int, time_limit_s: float
-) -> pd.DataFrame:
-    """Volumes, further measures and the evidence for quality control of a shard's masks."""
-    # the muscle index is added with the cohort's heights, so that a height changes no image stage
-    tasks = _tasks(manifest, results, "segment", "volumes", version)
-    stage = Stage("volumes", results)
-    return stage.run(_volumes_participant, tasks, ledger, processes, time_limit_s)
-
-
-def read_ledgers(paths_by_stage: dict) -> dict[str, pd.DataFrame]:
-    """The ledgers of all shards, one table per stage.
-
-    Parameters
-    ----------
-    paths_by_stage : dict of str to list of path
-    """
-    return {
-        stage: pd.concat([files.read_tsv(path) for path in paths], ignore_index=True)
-        for stage, paths in paths_by_stage.items()
-    }

@@ -1,0 +1,24 @@
+"""The stages of the workflow: what each reads, calls and leaves behind.
+
+Every public function here is what one rule runs. Heavy libraries are imported inside the
+functions, so that a stage pays only for what it uses.
+"""
+
+from iliopsoas.stages.cohort import cohort
+from iliopsoas.stages.common import read_ledgers
+from iliopsoas.stages.imaging import crops, dixon, landmarks, volumes_of_shard
+from iliopsoas.stages.learning import folds, learning_rate_sweep, segment, train, validate
+
+__all__ = [
+    "cohort",
+    "crops",
+    "dixon",
+    "folds",
+    "landmarks",
+    "learning_rate_sweep",
+    "read_ledgers",
+    "segment",
+    "train",
+    "validate",
+    "volumes_of_shard",
+]
