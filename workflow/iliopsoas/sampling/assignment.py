@@ -78,7 +78,7 @@ def assign_shards(
         `sample` with ``release`` and ``shard``, in the order of shards and inside them fixed.
     """
     known = previous.set_index(files.KEY)[["release", "shard"]]
-    table = sample.drop(columns="shard", errors="ignore").copy()
+    table = sample.drop(columns="shard", errors="ignore").reset_index(drop=True)
     keys = pd.MultiIndex.from_frame(table[files.KEY])
     old = known.reindex(keys)
     table["shard"] = old["shard"].to_numpy()
@@ -103,7 +103,8 @@ def assign_shards(
     table["_release"] = table["release"].map(place).fillna(len(place))
     table = table.sort_values(["_release", "shard", "_later", "_rank", "eid", "instance"])
     hidden = ["_rank", "_later", "_release"]
-    return table.drop(columns=hidden).reset_index(drop=True)
+    table = table.drop(columns=hidden).reset_index(drop=True)
+    return table.astype({"release": str, "shard": str})
 
 
 def shard_table(assigned: pd.DataFrame) -> pd.DataFrame:
