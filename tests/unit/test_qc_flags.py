@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from iliopsoas import config, grid, volumes
 from iliopsoas.qc import evidence, flags, robust
 from iliopsoas.qc.checks import CHECKS
@@ -389,3 +390,15 @@ def test_regression_gives_back_the_planted_residual():
     scores = robust.regression_z(y, x, sex)
     assert "within each sex" in scores.method
     assert scores.z.to_numpy() == pytest.approx(noise / 2.0, rel=0.2, abs=0.5)
+
+
+def test_the_crops_follow_from_the_landmarks():
+    joints = {"1": (30, 80, 350), "2": (190, 80, 350), "11": (62, 77, 160), "12": (142, 77, 160)}
+    boxes = evidence.crop_boxes(joints, grid.SHAPE)
+    assert boxes["left"] == ((102, 39, 97), (198, 135, 289))
+    assert boxes["right"] == ((6, 39, 97), (102, 135, 289))
+    assert evidence.crop_boxes({"11": (1, 2, 3)}, grid.SHAPE) == {}
+    mask = np.zeros(grid.SHAPE, np.uint8)
+    mask[102, 60:70, 200] = grid.LEFT  # on the face towards the midline
+    found = evidence.gather(mask, grid.las_affine(), landmarks=joints)
+    assert found["left_crop_border_cm2"] == pytest.approx(10 * 2.232142925 * 3.0 / 100)

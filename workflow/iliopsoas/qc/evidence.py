@@ -5,7 +5,9 @@ import pandas as pd
 from scipy import ndimage
 
 from iliopsoas import grid
+from iliopsoas.crops.boxes import CROP_SHAPE, box
 from iliopsoas.files import KEY
+from iliopsoas.status import Refused
 
 _WIDE_LEVEL = 0.25  # share of the largest cross-section from which a level counts as muscle belly
 
@@ -95,6 +97,15 @@ def _water_evidence(mask, water, counts, reference) -> dict:
     }
 
 
+def crop_boxes(landmarks, shape) -> dict:
+    """Corners (low, high) of each side's crop; empty where a landmark it needs is missing."""
+    try:
+        lows = {side: tuple(box(landmarks, side, shape)) for side in grid.SIDES}
+    except Refused:
+        return {}
+    return {side: (low, tuple(np.add(low, CROP_SHAPE).tolist())) for side, low in lows.items()}
+
+
 def gather(mask, affine, water=None, body=None, landmarks=None, boxes=None) -> dict:
     """Evidence on one participant's masks, for the record of the volumes stage.
 
@@ -109,7 +120,7 @@ def gather(mask, affine, water=None, body=None, landmarks=None, boxes=None) -> d
         Hips ("11", "12") give the midline.
     boxes : dict, optional
         ``{"left": (low, high), "right": ...}``: corners of the network's crops, voxel indices,
-        high exclusive; they may reach beyond the image.
+        high exclusive; they may reach beyond the image. Default: where the landmarks put them.
 
     Returns
     -------
@@ -126,6 +137,9 @@ def gather(mask, affine, water=None, body=None, landmarks=None, boxes=None) -> d
     midline = None
     if landmarks and "11" in landmarks and "12" in landmarks:
         midline = (landmarks["11"][0] + landmarks["12"][0]) / 2
+
+    if boxes is None:
+        boxes = crop_boxes(landmarks or {}, mask.shape)
 
     result = dict.fromkeys(COLUMNS)
     for side, label in grid.SIDES.items():

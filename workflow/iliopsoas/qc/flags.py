@@ -41,11 +41,7 @@ def limits_of(limits: Mapping | None) -> dict:
 
 def _missing_columns(check: Check, cohort) -> list[str]:
     return [
-        need
-        for need in check.needs
-        if not any(
-            name in cohort.columns and cohort[name].notna().any() for name in need.split("|")
-        )
+        need for need in check.needs if not any(name in cohort.columns for name in need.split("|"))
     ]
 
 
