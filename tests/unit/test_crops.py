@@ -7,6 +7,7 @@ import signal
 
 import numpy as np
 import pytest
+
 from iliopsoas import crops
 from iliopsoas.crops import CROP_SHAPE, CropReader, Crops, CropWriter
 from iliopsoas.status import InputError, Refused, Verdict
