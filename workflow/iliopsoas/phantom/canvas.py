@@ -7,7 +7,6 @@ A painted shape covers a voxel partly within half a voxel of its surface.
 
 import numpy as np
 
-from iliopsoas import grid
 from iliopsoas.phantom import tissues
 
 EDGE_MM = 2.4  # width of the partial-volume edge, about one voxel
@@ -65,10 +64,11 @@ class Canvas:
     def __init__(self, frame, rng):
         self.frame = frame
         self.shape = frame.shape
+        self.edge = EDGE_MM * frame.step
         self.z = frame.z
         self.x, self.y = (
-            smooth_noise(rng, self.shape, (13, 13, 11)) * np.float32(FINE_WARP_MM)
-            + smooth_noise(rng, self.shape, (38, 38, 28)) * np.float32(COARSE_WARP_MM)
+            self.noise(rng, self.shape, (13, 13, 11)) * np.float32(FINE_WARP_MM)
+            + self.noise(rng, self.shape, (38, 38, 28)) * np.float32(COARSE_WARP_MM)
             for _ in range(2)
         )
         self.x += frame.x[:, None, :]
@@ -78,6 +78,10 @@ class Canvas:
         self.fat = np.zeros(self.shape, np.float32)
         self.labels = np.zeros(self.shape, np.uint8)
         self.finished = None  # voxels no later shape may cover
+
+    def noise(self, rng, shape, wavelengths):
+        """Smooth noise whose wavelengths are given in voxels of the stitched grid."""
+        return smooth_noise(rng, shape, [max(w / self.frame.step, 1.0) for w in wavelengths])
 
     def box(self, x, y, z, margin=9.0):
         """Index slices that enclose canonical ranges (low, high), or None outside the grid."""
@@ -109,11 +113,11 @@ class Canvas:
                 int(np.clip(round(j), 0, self.shape[1] - 1)),
                 plane,
             )
-            i = at[0] + (x - self.x[at]) * self.frame.scale[0] / grid.IN_PLANE_MM
-            j = at[1] + (y - self.y[at]) * self.frame.scale[1] / grid.IN_PLANE_MM
+            i = at[0] + (x - self.x[at]) * self.frame.scale[0] / self.frame.in_plane_mm
+            j = at[1] + (y - self.y[at]) * self.frame.scale[1] / self.frame.in_plane_mm
         return i, j, k
 
-    def paint(self, box, distance, tissue, where=None, edge=EDGE_MM):
+    def paint(self, box, distance, tissue, where=None):
         """Cover the inside of a shape with a tissue.
 
         Parameters
@@ -124,18 +128,26 @@ class Canvas:
         tissue : tissues.Tissue
         where : ndarray, optional
             Share of each voxel that may be painted (mask or 0 to 1).
-        edge : float
-            Width of the soft edge in millimetres.
         """
-        cover = np.clip(0.5 - distance / edge, 0, 1)
+        # Most boxes are mostly empty: work on the voxels that the shape reaches.
+        hit = distance < self.edge / 2
         if where is not None:
-            cover = cover * where
+            where = np.broadcast_to(where, distance.shape)
+            hit &= where > 0
         if self.finished is not None:
-            cover = cover * ~self.finished[box]
+            hit &= ~self.finished[box]
+        cover = np.clip(np.float32(0.5) - distance[hit] / np.float32(self.edge), 0, 1)
+        if where is not None:
+            cover *= where[hit]
         for channel, value in ((self.water, tissue.water), (self.fat, tissue.fat)):
-            part = channel[box]
+            view = channel[box]
+            part = view[hit]
             part += cover * (np.float32(value) - part)
-        self.labels[box][cover > 0.5] = tissue.label
+            view[hit] = part
+        view = self.labels[box]
+        part = view[hit]
+        part[cover > 0.5] = tissue.label
+        view[hit] = part
 
     def shape_of(self, shape, tissue, rim=None, rim_mm=1.6, where=None):
         """Paint a shape (box, distance), with a rim of another tissue around it first.

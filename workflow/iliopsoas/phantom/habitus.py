@@ -78,6 +78,8 @@ class Frame:
         Millimetres per canonical millimetre along x, y, z above and z below the hips.
     tilt : float
         Canonical millimetres by which the left hip stands higher than the right.
+    step : int
+        Voxels of the stitched grid per voxel of this frame.
     """
 
     shape: tuple
@@ -87,11 +89,12 @@ class Frame:
     sway: np.ndarray
     scale: tuple
     tilt: float
+    step: int = 1
 
     @classmethod
-    def draw(cls, traits, rng):
+    def draw(cls, traits, rng, step=1):
         """Place a body of these traits in the field of view."""
-        nx, ny, nz = grid.SHAPE
+        columns, rows, slices = (np.arange(n // step) * step + (step - 1) / 2 for n in grid.SHAPE)
         stature = traits.height_cm / MEAN_HEIGHT_CM
         trunk = stature**0.85 * rng.normal(1, 0.025)
         leg = stature * rng.normal(1, 0.02)
@@ -99,22 +102,33 @@ class Frame:
         depth = stature**0.4
         shoulder = 340.5 + rng.normal(0, 5.0)
         hip = float(np.clip(shoulder - trunk * TRUNK_MM / grid.SLICE_MM, 138, 194))
-        mm = (np.arange(nz) - hip) * grid.SLICE_MM
+        mm = (slices - hip) * grid.SLICE_MM
         z = np.where(mm > 0, mm / trunk, mm / leg).astype(np.float32)
         midline = 112.5 + np.clip(rng.normal(0, 5.5), -13, 13)
         lean = rng.normal(0, 0.012)
         curve = rng.normal(0, 4.0) * np.sin(2 * np.pi * np.clip(z, 0, 450) / 450)
         middle = (midline * grid.IN_PLANE_MM) + lean * mm + curve
-        x = ((np.arange(nx)[:, None] * grid.IN_PLANE_MM) - middle) / across
+        x = ((columns[:, None] * grid.IN_PLANE_MM) - middle) / across
         row = 76.0 + np.clip(rng.normal(0, 2.0), -5, 5) + 0.25 * np.clip(traits.bmi - 26, 0, 30)
-        y = (np.arange(ny) - row) * grid.IN_PLANE_MM / depth
+        y = (rows - row) * grid.IN_PLANE_MM / depth
         sway = rng.normal(0, 3.0) * np.sin(np.pi * np.clip(z, 0, 400) / 200)
         return cls(
-            shape=grid.SHAPE,
+            shape=(len(columns), len(rows), len(slices)),
             x=x.astype(np.float32),
             y=y.astype(np.float32),
             z=z,
             sway=sway.astype(np.float32),
             scale=(across, depth, trunk, leg),
             tilt=float(np.clip(rng.normal(0, 4.0), -9, 9)),
+            step=step,
         )
+
+    @property
+    def in_plane_mm(self) -> float:
+        """Voxel size along x and y."""
+        return grid.IN_PLANE_MM * self.step
+
+    @property
+    def voxel_ml(self) -> float:
+        """Millilitres of one voxel."""
+        return grid.VOXEL_ML * self.step**3

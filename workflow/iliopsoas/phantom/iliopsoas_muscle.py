@@ -61,12 +61,6 @@ ILIACUS = [
 ]
 
 
-def _smooth_minimum(a, b, reach):
-    """Minimum of two distances with a fillet of `reach` mm where they meet."""
-    h = np.clip(reach - np.abs(a - b), 0, None) / reach
-    return np.minimum(a, b) - h * h * reach / 4
-
-
 def distance(canvas, habitus, side, volume_ml, rise, rng):
     """Signed distance to the muscle whose voxels on the grid amount to a volume.
 
@@ -126,13 +120,15 @@ def distance(canvas, habitus, side, volume_ml, rise, rng):
     muscle = shapes.merge(
         box,
         (shapes.tube(canvas, side, psoas), shapes.ribbon(canvas, side, iliacus)),
-        lambda a, b: _smooth_minimum(a, b, 6.0),
+        lambda a, b: shapes.smooth_minimum(a, b, 6.0),
     )
     tendon = shapes.tube(canvas, side, tendon)
-    return box, shapes.merge(box, ((box, muscle), tendon), lambda a, b: _smooth_minimum(a, b, 10.0))
+    return box, shapes.merge(
+        box, ((box, muscle), tendon), lambda a, b: shapes.smooth_minimum(a, b, 10.0)
+    )
 
 
-def fit_volume(box, field, blocked, volume_ml):
+def fit_volume(field, blocked, volume_ml, voxel_ml=grid.VOXEL_ML):
     """Shift a distance so that the free voxels below 0 amount to a volume.
 
     Parameters
@@ -141,7 +137,7 @@ def fit_volume(box, field, blocked, volume_ml):
         Distance, negative inside.
     blocked : ndarray of bool
         Voxels that cannot be muscle.
-    volume_ml : float
+    volume_ml, voxel_ml : float
 
     Returns
     -------
@@ -153,7 +149,7 @@ def fit_volume(box, field, blocked, volume_ml):
     ValueError
         Where the box cannot hold the volume.
     """
-    wanted = round(volume_ml / grid.VOXEL_ML)
+    wanted = round(volume_ml / voxel_ml)
     free = np.where(blocked, np.float32(1e3), field)
     if wanted < 1 or wanted >= np.count_nonzero(free < 12.0):
         raise ValueError(

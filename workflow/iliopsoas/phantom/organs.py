@@ -3,7 +3,6 @@
 import numpy as np
 
 from iliopsoas.phantom import shapes, tissues
-from iliopsoas.phantom.canvas import smooth_noise
 
 
 def paint(canvas, habitus, body, rng):
@@ -60,7 +59,7 @@ def _lungs(canvas, rng, box, inside, dome):
     middle = 24 + 10 * np.exp(-(((z - 440) / 60) ** 2)) + heart
     lung = np.maximum(np.maximum(inside + 1.5, (dome - z) * 0.85), middle - np.abs(x))
     canvas.paint(box, lung, tissues.LUNG)
-    branches = smooth_noise(rng, x.shape, (3.2, 3.2, 2.6))
+    branches = canvas.noise(rng, x.shape, (3.2, 3.2, 2.6))
     hilum = np.exp(-(((np.abs(x) - 35) / 38) ** 2) - ((z - 455) / 55) ** 2)
     share = np.clip((branches - 1.1) * 2 * hilum, 0, 1)
     canvas.paint(box, lung + 3, tissues.BLOOD, share)
@@ -75,7 +74,7 @@ def _liver(canvas, rng, box, inside, under, middle, width):
     lobe = 0.8 * x - 0.6 * (y - middle) - np.float32(0.18 * width)
     liver = np.maximum(liver, np.maximum(lobe, x - np.float32(0.5 * width)))
     canvas.paint(box, liver, tissues.LIVER)
-    vessels = smooth_noise(rng, x.shape, (4.0, 4.0, 4.0))
+    vessels = canvas.noise(rng, x.shape, (4.0, 4.0, 4.0))
     canvas.paint(
         box, np.maximum(liver + 8, 1.5 - 18 * (vessels - 1.6)), tissues.BLOOD, np.float32(0.6)
     )
@@ -85,15 +84,15 @@ def _liver(canvas, rng, box, inside, under, middle, width):
 def _bowel(canvas, habitus, rng, box, inside, under, liver, width, front):
     """Loops of mixed content, and the colon as a frame around them."""
     x, y, z = canvas.coordinates(box)
-    loops = smooth_noise(rng, x.shape, (6.8, 6.8, 5.2))
-    content = smooth_noise(rng, x.shape, (3.6, 3.6, 2.8))
-    fine = smooth_noise(rng, x.shape, (1.7, 1.7, 1.4))
+    loops = canvas.noise(rng, x.shape, (6.8, 6.8, 5.2))
+    content = canvas.noise(rng, x.shape, (3.6, 3.6, 2.8))
+    fine = canvas.noise(rng, x.shape, (1.7, 1.7, 1.4))
     fat = float(np.clip(1.5 + 6 * habitus.visceral, 1.5, 20))
     back = np.where(z > 100, -14 - 0.65 * np.clip(np.abs(x) - 46, 0, 60), -34)
     region = np.maximum(np.maximum(inside + fat, under + 8), 6 - liver)
     region = np.maximum(region, np.maximum(back - y, 36 - z))
     region = region + 4 * loops
-    region = np.maximum(region, 6 * (smooth_noise(rng, x.shape, (11, 11, 8)) - 0.9))
+    region = np.maximum(region, 6 * (canvas.noise(rng, x.shape, (11, 11, 8)) - 0.9))
     wall = (np.float32(0.25 + 0.14 * min(habitus.visceral, 2.5)) - np.abs(loops)) * 14
     tube = np.maximum(region, wall)
     canvas.paint(box, tube, tissues.BOWEL)

@@ -159,6 +159,12 @@ def outline(canvas, levels, box=None):
     return box, np.maximum(distance, ends)
 
 
+def smooth_minimum(a, b, reach):
+    """Minimum of two distances with a fillet of `reach` mm where they meet."""
+    h = np.clip(reach - np.abs(a - b), 0, None) / reach
+    return np.minimum(a, b) - h * h * (reach / 4)
+
+
 def merge(box, parts, join=np.minimum):
     """Distance to the union of shapes, evaluated in `box`.
 

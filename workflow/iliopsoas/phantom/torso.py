@@ -184,11 +184,10 @@ class Torso:
                 for side in (1, -1)
             ]
         outlines += breasts
-        for shape in outlines:
-            canvas.shape_of(shape, tissues.SKIN)
-        for shape in outlines:
-            if shape is not None:
-                canvas.paint(shape[0], shape[1] + 2.4, tissues.FAT)
+        box = tuple(slice(0, n) for n in canvas.shape)
+        whole = shapes.merge(box, outlines, lambda a, b: shapes.smooth_minimum(a, b, 14.0))
+        canvas.paint(box, whole, tissues.SKIN)
+        canvas.paint(box, whole + 2.4, tissues.FAT)
         for box, distance in breasts:
             canvas.paint(box, distance + 12, tissues.BREAST, np.float32(0.7))
         for side in (1, -1):
