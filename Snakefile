@@ -22,6 +22,9 @@ if "releases" not in config:
 settings = configuration.load(config)
 
 
+report: "workflow/report/workflow.rst"
+
+
 wildcard_constraints:
     shard=r"[A-Za-z][A-Za-z0-9]*-\d+",
     model=r"fold-\d+|final",
@@ -50,6 +53,15 @@ if settings.phantom:
 rule all:
     default_target: True
     input:
+        every_shard("dixon.tsv"),
+        every_shard("landmarks.tsv"),
+        every_shard("crops.tsv"),
+        every_shard("segment.tsv"),
+        every_shard("volumes.tsv"),
+        rules.cohort.output,
+        rules.qc.input,
+        rules.statistics.output,
+        rules.figures.output,
         rules.summary.output,
         rules.report.output,
 

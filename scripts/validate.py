@@ -7,6 +7,7 @@ with logs.to_file(snakemake.log[0]):
         snakemake.input.folds,
         snakemake.input.crops,
         snakemake.input.weights,
+        snakemake.output.examples,
         fold=int(snakemake.wildcards.fold),
         parameters=snakemake.params.parameters,
         crop=snakemake.params.crop,

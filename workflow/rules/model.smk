@@ -69,6 +69,7 @@ rule validate:
         weights=result("model/fold-{fold}/model.h5"),
     output:
         table=result("model/fold-{fold}/validation.tsv"),
+        examples=result("model/fold-{fold}/examples.npz"),
     log:
         log_file("validate/fold-{fold}"),
     benchmark:

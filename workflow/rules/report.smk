@@ -26,3 +26,23 @@ rule summary:
         max_failed_share=settings.run.max_failed_share,
     script:
         "../../scripts/summary.py"
+
+
+# Snakemake writes its own report from the same configuration; it only reads what is there.
+rule report:
+    input:
+        page=rules.summary.output.page,
+        figures=rules.figures.output.png,
+    output:
+        archive=result("report.zip"),
+        configuration=result("configuration.yaml"),
+    log:
+        log_file("report"),
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        configuration=settings.model_dump(mode="json"),
+        snakefile=workflow.snakefile,
+    script:
+        "../../scripts/report.py"

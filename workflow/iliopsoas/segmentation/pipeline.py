@@ -258,6 +258,7 @@ def evaluate(
     fold: int,
     normalisation: str = "published",
     voxel_ml: float = grid.VOXEL_ML,
+    keep: Callable[[str, str, np.ndarray], None] | None = None,
 ) -> pd.DataFrame:
     """Compare the network with manual annotations, after post-processing, uncoarsened.
 
@@ -267,6 +268,8 @@ def evaluate(
     subjects : list of str
         ``<eid>_<instance>`` of annotated subjects, not trained on.
     fold : int
+    keep : function of subject, side and mask, optional
+        Is given every predicted mask, bool (96, 96, 192).
 
     Returns
     -------
@@ -280,6 +283,8 @@ def evaluate(
         for number, side in enumerate(SIDES):
             members = [segmenter.finest(member[number]) for member in predicted]
             mask = post_process(np.mean(members, axis=0), segmenter.threshold).mask
+            if keep:
+                keep(name, side, mask)
             manual = reader.read_label(name, side).astype(bool)
             rows.append(
                 {

@@ -4,19 +4,37 @@ Every public function here is what one rule runs. Heavy libraries are imported i
 functions, so that a stage pays only for what it uses.
 """
 
+from iliopsoas.stages.analysis import (
+    accepted,
+    figure1,
+    figure3,
+    figure_s1,
+    overlays,
+    qc,
+    review_page,
+    sampled,
+)
 from iliopsoas.stages.cohort import cohort
 from iliopsoas.stages.common import read_ledgers
 from iliopsoas.stages.imaging import crops, dixon, landmarks, volumes_of_shard
 from iliopsoas.stages.learning import folds, learning_rate_sweep, segment, train, validate
 
 __all__ = [
+    "accepted",
     "cohort",
     "crops",
     "dixon",
+    "figure1",
+    "figure3",
+    "figure_s1",
     "folds",
     "landmarks",
     "learning_rate_sweep",
+    "overlays",
+    "qc",
     "read_ledgers",
+    "review_page",
+    "sampled",
     "segment",
     "train",
     "validate",

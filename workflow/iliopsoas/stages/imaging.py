@@ -160,13 +160,16 @@ def _volumes_participant(folder: str) -> dict:
     import numpy as np
 
     from iliopsoas import volumes
-    from iliopsoas.qc import evidence
+    from iliopsoas.qc import evidence, preview
 
     folder = Path(folder)
     mask_image = nib.load(folder / "iliopsoas.nii.gz")
     mask = np.asanyarray(mask_image.dataobj)
     water, fat, body = (np.asanyarray(nib.load(folder / name).dataobj) for name in IMAGES)
     found = files.read_json(folder / "landmarks.json")
+    files.write_bytes(
+        folder / "preview.png", preview.preview(water, mask, found, mask_image.affine)
+    )
     measures = volumes.measure(mask, mask_image.affine, water, fat)
     return measures | evidence.gather(
         mask,
@@ -184,5 +187,5 @@ def volumes_of_shard(
     """Volumes, further measures and the evidence for quality control of a shard's masks."""
     # the muscle index is added with the cohort's heights, so that a height changes no image stage
     tasks = tasks_after(manifest, results, "segment", "volumes", version)
-    stage = Stage("volumes", results)
+    stage = Stage("volumes", results, ("preview.png",))
     return stage.run(_volumes_participant, tasks, ledger, processes, time_limit_s)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 import pandas as pd
 
 from iliopsoas import files, grid
@@ -146,8 +147,17 @@ def _segmenter(weights, parameters: dict):
     return Segmenter.load(paths, sha256=sha256 if len(paths) == 1 else None, **chosen)
 
 
-def validate(folds, crops, weights, *, fold: int, parameters: dict, crop: dict) -> pd.DataFrame:
+def validate(
+    folds, crops, weights, examples, *, fold: int, parameters: dict, crop: dict
+) -> pd.DataFrame:
     """Dice and volumes of a fold's model on the participants it was not trained on.
+
+    Parameters
+    ----------
+    examples : path
+        Where the coronal slices of the fold's best and worst participant are written, for
+        Figure 2: ``.npz`` with image, manual and automatic (rows, columns), and dice (left,
+        right), each after ``best_`` or ``worst_``.
 
     Returns
     -------
@@ -161,7 +171,40 @@ def validate(folds, crops, weights, *, fold: int, parameters: dict, crop: dict) 
     held_out = table[table["fold"] == fold]
     names = [files.subject_name(row.eid, row.instance) for row in held_out.itertuples()]
     segmenter = _segmenter(weights, {k: v for k, v in parameters.items() if k != "weights_sha256"})
-    return evaluate(segmenter, CropReader(crops), names, fold, crop["normalisation"])
+    reader = CropReader(crops)
+    predicted = {}
+
+    def keep(name, side, mask):
+        predicted[name, side] = mask
+
+    rows = evaluate(segmenter, reader, names, fold, crop["normalisation"], keep=keep)
+    means = rows.groupby(files.KEY)["dice"].mean()
+    arrays = {}
+    for rank, key in (("worst", means.idxmin()), ("best", means.idxmax())):
+        of_person = rows[(rows["eid"] == key[0]) & (rows["instance"] == key[1])]
+        example = _coronal_example(reader, files.subject_name(*key), predicted)
+        example["dice"] = of_person.set_index("side")["dice"][list(grid.SIDES)].to_numpy()
+        arrays |= {f"{rank}_{name}": array for name, array in example.items()}
+    with files.atomic(examples) as temporary:
+        np.savez_compressed(temporary, **arrays)
+    return rows
+
+
+def _coronal_example(reader, name: str, predicted: dict) -> dict:
+    """The coronal slice with the most manual mask, of both crops side by side."""
+    from iliopsoas.figures import images
+
+    def both(of_side):  # the right crop ends where the left one begins
+        return np.concatenate([of_side("right"), of_side("left")], axis=0)
+
+    manual = both(lambda side: reader.read_label(name, side)).astype(bool)
+    level = images.best_slice(manual, "coronal")
+    volumes = {
+        "image": both(lambda side: reader.read_raw(name, side)),
+        "manual": manual,
+        "automatic": both(lambda side: predicted[name, side]),
+    }
+    return {key: images.slice_of(array, "coronal", level) for key, array in volumes.items()}
 
 
 def segment(

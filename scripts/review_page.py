@@ -1,0 +1,13 @@
+"""The page on which people judge the segmentations."""
+
+from iliopsoas import files, logs, stages
+
+with logs.to_file(snakemake.log[0]):
+    names = ("volumes", "flags", "summary", "verdicts", "drawn")
+    counts = stages.review_page(
+        snakemake.output.page,
+        files.read_tsv(snakemake.input.sample),
+        {name: files.read_tsv(snakemake.input[name]) for name in names},
+        results=snakemake.params.results,
+    )
+    logs.log.info("review page: %s", counts)

@@ -1,0 +1,186 @@
+"""The stages of the whole cohort: quality control, statistics, figures."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from iliopsoas import files, grid
+from iliopsoas.logs import log
+
+REJECTED = "rejected_in_review"  # status, in the statistics, of who has a volume nobody trusts
+
+
+def qc(sample, volumes, ledgers, *, limits: dict, decisions=None) -> dict[str, pd.DataFrame]:
+    """Quality flags, their verdicts, and what reviewers decided.
+
+    Parameters
+    ----------
+    sample, volumes : DataFrame
+        results/cohort/sample.tsv and the volume table as measured.
+    ledgers : dict of str to DataFrame
+        Stage to ledger.
+    limits : dict
+        Section qc of the configuration.
+    decisions : path, optional
+        TSV saved by the review page, or a folder of them.
+
+    Returns
+    -------
+    dict of DataFrame
+        volumes (with the verdict), flags, summary, verdicts, drawn (for the blinded review),
+        decisions, excluded, agreement, residual.
+    """
+    from iliopsoas.qc import audit, evidence, flags
+    from iliopsoas.qc import decisions as review
+
+    known = evidence.cohort(sample, volumes, ledgers)
+    raised, summary = flags.evaluate(known, limits)
+    verdicts = flags.verdicts(sample, raised)
+    drawn = audit.draw(verdicts, limits["review_sample"], limits["review_seed"])
+    votes = review.read(decisions) if decisions else _nobody_decided()
+    combined = review.combine(votes, volumes)
+    excluded = review.excluded(combined)
+    log.info("%d flags; %d scans excluded by review", len(raised), len(excluded))
+    return {
+        "volumes": flags.annotate(volumes, verdicts),
+        "flags": raised,
+        "summary": summary,
+        "verdicts": verdicts,
+        "drawn": drawn,
+        "decisions": combined,
+        "excluded": excluded,
+        "agreement": review.kappa(votes),
+        "residual": pd.DataFrame([review.residual_failure_rate(combined, drawn)]),
+    }
+
+
+def _nobody_decided() -> pd.DataFrame:
+    from iliopsoas.qc import decisions
+
+    return pd.DataFrame(columns=[*decisions.COLUMNS, *decisions.OPTIONAL], dtype=str)
+
+
+def accepted(volumes, excluded) -> pd.DataFrame:
+    """The volume table for the statistics: rejected scans no longer count as measured."""
+    out = pd.MultiIndex.from_frame(volumes[files.KEY]).isin(
+        pd.MultiIndex.from_frame(excluded[files.KEY])
+    )
+    return volumes.assign(
+        status=volumes["status"].mask(out & (volumes["status"] == "ok"), REJECTED)
+    )
+
+
+def sampled(sample) -> pd.DataFrame:
+    """Who was drawn; annotated participants outside the sample only serve training."""
+    return sample[sample["sampled"].astype(str) == "True"]
+
+
+def review_page(folder, sample, tables: dict, *, results) -> dict:
+    """Write the review page from what `qc` returned; see `qc.review.build`."""
+    from iliopsoas.qc import audit, review
+
+    def preview_of(eid, instance):
+        return files.subject_folder(results, eid, instance) / "preview.png"
+
+    return review.build(
+        folder,
+        tables["volumes"],
+        tables["verdicts"],
+        tables["flags"],
+        sample,
+        tables["drawn"],
+        preview_of,
+        tables["summary"],
+        wanted=audit.wants_picture(tables["verdicts"], tables["drawn"]),
+    )
+
+
+# --- figures with images ------------------------------------------------------------------------
+
+
+def _volume(results, eid, instance, name):
+    image = nib.load(files.subject_folder(results, eid, instance) / name)
+    return np.asanyarray(image.dataobj), image
+
+
+def figure1(folds, manifests, *, results):
+    """Figure 1, of the annotated participant whose manual volume is the median."""
+    from iliopsoas import annotations
+    from iliopsoas.figures import images, style
+
+    if folds is None or folds.empty:
+        return style.empty("There is no manual annotation in this run.")
+    total = folds.groupby(files.KEY)["manual_ml"].sum().sort_values()
+    eid, instance = total.index[len(total) // 2]
+    row = manifests.set_index(files.KEY).loc[(eid, instance)]
+    water, image = _volume(results, eid, instance, "water.nii.gz")
+    body = _volume(results, eid, instance, "body.nii.gz")[0]
+    return images.figure1(water, annotations.read(row["annotation"].split(";"), image, body))
+
+
+def overlays(paths) -> list[dict]:
+    """The worst and the best participant of the cross-validation, for Figure 2 (b, c).
+
+    Parameters
+    ----------
+    paths : list of path
+        The examples that `validate` wrote, one file per fold.
+    """
+    from iliopsoas.figures import images
+
+    found = {"worst": [], "best": []}
+    for path in paths:
+        with np.load(path, allow_pickle=False) as arrays:
+            for rank, examples in found.items():
+                example = {
+                    key: arrays[f"{rank}_{key}"] for key in ("image", "manual", "automatic", "dice")
+                }
+                example["order"] = float(np.mean(example["dice"]))
+                example["dice"] = dict(zip(grid.SIDES, example["dice"], strict=True))
+                examples.append(example | {"aspect": images.aspect_of("coronal")})
+    if not found["worst"]:
+        return []
+    chosen = [
+        min(found["worst"], key=lambda example: example["order"]),
+        max(found["best"], key=lambda example: example["order"]),
+    ]
+    return chosen if chosen[0]["order"] < chosen[1]["order"] else chosen[:1]
+
+
+def figure3(volumes, sample, *, results, instance: int = 2):
+    """Figure 3: twelve participants chosen by rule, see `figures.selection.twelve`."""
+    from iliopsoas.figures import images, selection
+
+    measured = volumes[(volumes["status"] == "ok") & (volumes["instance"] == str(instance))]
+    measured = measured.merge(sample[files.KEY], on=files.KEY)
+    panels = []
+    for row in selection.twelve(measured.dropna(subset=["total_ml"])).itertuples():
+        water, _ = _volume(results, row.eid, row.instance, "water.nii.gz")
+        mask, _ = _volume(results, row.eid, row.instance, "iliopsoas.nii.gz")
+        level = images.best_slice(mask > 0, "coronal")
+        text = f"{row.total_ml:.0f} ml"
+        if row.group == "most asymmetric":
+            text = f"L\N{EN DASH}R {row.difference_ml:+.0f} ml".replace("-", "\N{MINUS SIGN}")
+        panels.append(
+            {
+                "water": images.slice_of(water, "coronal", level),
+                "mask": images.slice_of(mask, "coronal", level),
+                "aspect": images.aspect_of("coronal"),
+                "group": row.group,
+                "text": text,
+            }
+        )
+    return images.figure3(panels)
+
+
+def figure_s1(volumes, *, results):
+    """Figure S1, the crop boxes over the body, of the participant of median volume."""
+    from iliopsoas.figures import crops, style
+
+    measured = volumes[volumes["status"] == "ok"].sort_values("total_ml")
+    if measured.empty:
+        return style.empty("No participant to show.")
+    row = measured.iloc[len(measured) // 2]
+    water, _ = _volume(results, row["eid"], row["instance"], "water.nii.gz")
+    folder = files.subject_folder(results, row["eid"], row["instance"])
+    return crops.draw_crop_boxes(water, files.read_json(folder / "landmarks.json"))

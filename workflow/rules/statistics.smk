@@ -1,0 +1,64 @@
+# Every table and test of the paper, and each of its numbers beside this run's.
+
+STATISTICS = [
+    "flow",
+    "table1",
+    "table2",
+    "table_s1",
+    "cross_validation",
+    "normality",
+    "correlations",
+    "sex_differences",
+    "asymmetry",
+    "handedness",
+    "gam",
+    "gam_curve",
+    "acceleration",
+    "repeat",
+    "bland_altman",
+    "sensitivity",
+    "paper_comparison",
+]
+FORMATTED = ["table1", "table2", "table_s1", "cross_validation"]
+
+
+def cross_validation_table(wildcards):
+    """The cross-validation, where a model is trained in this run."""
+    if settings.segmentation.weights:
+        return []
+    return result("model/cross_validation.tsv")
+
+
+rule statistics:
+    input:
+        volumes=result("volumes.tsv"),
+        excluded=result("qc/excluded.tsv"),
+        flags=result("qc/flags.tsv"),
+        sample=result("cohort/sample.tsv"),
+        diagnoses=result("cohort/diagnoses.tsv"),
+        cross_validation=cross_validation_table,
+        paper=workflow.source_path("../../resources/paper.tsv"),
+    output:
+        **{name: result(f"statistics/{name}.tsv") for name in STATISTICS},
+        **{
+            f"{name}_page": report(
+                result(f"statistics/{name}.html"),
+                caption=f"../report/{name}.rst",
+                category="Tables",
+                labels={"table": name},
+            )
+            for name in FORMATTED
+        },
+    log:
+        log_file("statistics"),
+    benchmark:
+        benchmark_file("statistics")
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        version=STAGES["statistics"],
+        statistics=settings.statistics.model_dump(mode="json"),
+        folder=result("statistics"),
+    script:
+        "../../scripts/statistics.py"
