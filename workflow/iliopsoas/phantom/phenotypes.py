@@ -15,11 +15,6 @@ from scipy import stats
 
 from iliopsoas.phantom.traits import Traits
 
-# fractional parts that spread (age, BMI) evenly whatever the number of participants:
-# the two-dimensional additive recurrence of the plastic number
-_PLASTIC = 1.32471795724474602596
-_STEPS = np.array([1 / _PLASTIC, 1 / _PLASTIC**2])
-
 AGE_RANGE = (44, 82)
 BMI_RANGE = (16.0, 55.2)
 LONGEST_REPEAT_DAYS = 4 * 365
@@ -166,14 +161,14 @@ def _age_scores(parameters: SexParameters):
     """Standardised effect of age on the muscle index, for every year of AGE_RANGE.
 
     ASSUME: two straight lines joined smoothly. Women lose evenly; men hardly lose before
-    `knee` and four times as fast after it (Figure 7 and its text).
+    `knee` and five times as fast after it (Figure 7 and its text).
     """
     ages = np.arange(AGE_RANGE[0], AGE_RANGE[1] + 1)
     if parameters.knee is None:
         curve = ages.astype(float)
     else:
-        late = 3.0 * np.logaddexp(0.0, (ages - parameters.knee) / 3.0)
-        curve = 0.30 * ages + late
+        late = 2.5 * np.logaddexp(0.0, (ages - parameters.knee) / 2.5)
+        curve = 0.25 * ages + late
     edges = np.arange(ages[0], ages[-1] + 2)
     centre, width = parameters.age
     weight = np.diff(stats.norm.cdf(edges, centre + 0.5, width))
@@ -196,19 +191,32 @@ def _truncated_normal(u, centre, width, low, high):
     return float(stats.norm.ppf(a + u * (b - a), centre, width))
 
 
-def _spread(index: int, seed: int):
-    """Two evenly spread uniform numbers: age and BMI of every small cohort cover their range."""
-    start = np.random.default_rng([seed, 7]).random(2)
-    return (start + (index // 2 + 1) * _STEPS) % 1.0
+def _radical_inverse(number: int, base: int) -> float:
+    """The digits of `number` mirrored at the point (van der Corput)."""
+    result, digit = 0.0, 1.0 / base
+    while number:
+        number, remainder = divmod(number, base)
+        result += remainder * digit
+        digit /= base
+    return result
+
+
+def _spread(index: int, seed: int) -> tuple[float, float]:
+    """Evenly spread uniform numbers for age and BMI: a small cohort covers their range too.
+
+    A Halton sequence (bases 2 and 3) with a random start; men lie between the women.
+    """
+    shift = np.random.default_rng([seed, 7]).random(2)
+    number, man = divmod(index, 2)
+    age = _radical_inverse(number, 2) + man / 8 + shift[0]
+    bmi = _radical_inverse(number, 3) + man / 6 + shift[1]
+    return float(age % 1.0), float(bmi % 1.0)
 
 
 def _first_visit_traits(index: int, seed: int, rng: np.random.Generator) -> Traits:
     sex = "female" if index % 2 == 0 else "male"
     parameters = PARAMETERS[sex]
     u_age, u_bmi = _spread(index, seed)
-    if sex == "male":  # not the same ages and shapes as the woman before
-        u_age, u_bmi = (u_age + 0.5) % 1.0, (u_bmi + 0.25) % 1.0
-
     low, high = AGE_RANGE
     age = math.floor(
         _truncated_normal(u_age, parameters.age[0] + 0.5, parameters.age[1], low, high + 1)
