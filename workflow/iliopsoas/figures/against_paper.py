@@ -1,8 +1,10 @@
 """The figure of paper_comparison.tsv: how far this run is from every number of the paper."""
 
 import numpy as np
+from matplotlib.ticker import MultipleLocator
 
 from iliopsoas.figures import style
+from iliopsoas.statistics import formats
 
 SECTIONS = (
     ("Table 1: participants", ("participants.", "ethnicity.", "trait.")),
@@ -10,6 +12,7 @@ SECTIONS = (
     ("Results: sides, correlations", ("asymmetry.", "rho.")),
     ("Validation", ("dice.", "agreement.")),
 )
+DODGE = {"female": -0.15, "male": 0.15, "all": 0.0}  # of markers, in lines
 SHAPES = {"female": "o", "male": "s", "all": "D"}
 LIMIT = 8.0  # standard errors; further ones stand at the edge with their value
 
@@ -44,16 +47,19 @@ def paper_comparison(comparison):
     longest = max(map(len, columns))
     drawing = style.figure(style.DOUBLE_MM, 16 + 4.6 * longest)
     axes = drawing.subplots(1, len(columns), squeeze=False)[0]
+    reach = min(LIMIT, max(3.0, 1.15 * rows["z"].abs().max()))
     for panel, part in zip(axes, columns, strict=True):
-        _column(panel, part, longest)
+        _column(panel, part, longest, reach)
     handles = [panel_handle(sex) for sex in SHAPES if (rows["sex"] == sex).any()]
     drawing.legend(handles=handles, loc="outside upper left", ncols=4)
     judged = comparison["within_sampling_error"].astype(str)
     outside, total = int((judged == "False").sum()), int(judged.isin(["True", "False"]).sum())
     drawing.suptitle(
         f"{total - outside} of {total} judged numbers lie within sampling error",
-        fontsize=7, x=0.99, ha="right",
-    )  # fmt: skip
+        fontsize=7,
+        x=0.99,
+        ha="right",
+    )
     return drawing
 
 
@@ -73,7 +79,7 @@ def _cut(lines):
     return min(heads, key=lambda i: abs(i - len(lines) / 2))
 
 
-def _column(panel, lines, longest):
+def _column(panel, lines, longest, reach):
     panel.axvspan(-1.96, 1.96, color="black", alpha=0.07, lw=0)
     panel.axvline(0, color="black", lw=0.6)
     labels = []
@@ -84,17 +90,37 @@ def _column(panel, lines, longest):
         panel.axhline(position, color="black", alpha=0.08, lw=0.4)
         for _, row in group.iterrows():
             sex = row["sex"] if row["sex"] in SHAPES else "all"
-            z = float(np.clip(row["z"], -LIMIT, LIMIT))
+            z = float(np.clip(row["z"], -reach, reach))
             inside = str(row["within_sampling_error"]) == "True"
-            panel.plot(z, position, marker=SHAPES[sex], ms=3.6, ls="", clip_on=False,
-                       color=style.SEX.get(sex, "black"), markeredgewidth=0.8,
-                       markerfacecolor=style.SEX.get(sex, "black") if inside else "white")  # fmt: skip
-            if abs(row["z"]) > LIMIT:
-                panel.annotate(f"{row['z']:.0f}", (z, position), xytext=(0, 3),
-                               textcoords="offset points", fontsize=5, ha="center")  # fmt: skip
-    panel.set(yticks=range(len(lines)), yticklabels=labels, xlim=(-LIMIT, LIMIT),
-              ylim=(longest - 0.4, -0.8))  # fmt: skip
-    panel.set_xlabel("(this run − paper) / standard error")
+            height = position + DODGE[sex]
+            panel.plot(
+                z,
+                height,
+                marker=SHAPES[sex],
+                ms=3.2,
+                ls="",
+                clip_on=False,
+                color=style.SEX.get(sex, "black"),
+                markeredgewidth=0.8,
+                markerfacecolor=style.SEX.get(sex, "black") if inside else "white",
+            )
+            if abs(row["z"]) > reach:
+                panel.annotate(
+                    f"{row['z']:.0f}",
+                    (z, height),
+                    xytext=(0, 3),
+                    textcoords="offset points",
+                    fontsize=5,
+                    ha="center",
+                )
+    panel.set(
+        yticks=range(len(lines)),
+        yticklabels=labels,
+        xlim=(-reach, reach),
+        ylim=(longest - 0.4, -0.8),
+    )
+    panel.xaxis.set_major_locator(MultipleLocator(2 if reach > 4 else 1))
+    panel.set_xlabel(f"(this run {formats.MINUS} paper) / standard error")
     panel.tick_params(axis="y", length=0, labelsize=6)
     panel.spines["left"].set_visible(False)
     for tick, (_, group) in zip(panel.get_yticklabels(), lines, strict=True):

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from iliopsoas.figures import against_paper, scatter, style, validation
-from iliopsoas.statistics import cohort
+from iliopsoas.statistics import cohort, formats
 
 
 def draw(tables: dict, main: pd.DataFrame, folds=None, examples=(), age_column="age") -> dict:
@@ -90,8 +90,12 @@ def repeat_figure(both):
     drawing = style.figure(style.DOUBLE_MM, 72)
     for panel, percent in zip(drawing.subplots(1, 2), (False, True), strict=True):
         validation.draw_bland_altman(
-            panel, both["total_ml_second"], both["total_ml_first"], percent,
-            "%" if percent else "ml", "Second − first visit",
-        )  # fmt: skip
+            panel,
+            both["total_ml_second"],
+            both["total_ml_first"],
+            percent,
+            "%" if percent else "ml",
+            f"Second {formats.MINUS} first visit",
+        )
         panel.set_title(f"n = {len(both)}")
     return drawing

@@ -101,9 +101,16 @@ def surface(axes, mask, spacing=SPACING_MM, colours=None, elevation=12, azimuth=
         # the patient faces the viewer: patient's left to the right, as in the slices
         placed = corners * (1, -1, 1)
         collection = axes.plot_trisurf(
-            placed[:, 0], placed[:, 1], faces, placed[:, 2],
-            color=colour, lightsource=light, shade=True, antialiased=False, linewidth=0,
-        )  # fmt: skip
+            placed[:, 0],
+            placed[:, 1],
+            faces,
+            placed[:, 2],
+            color=colour,
+            lightsource=light,
+            shade=True,
+            antialiased=False,
+            linewidth=0,
+        )
         collection.set_rasterized(True)
     size = np.array(part.shape) * spacing
     axes.set_box_aspect(size, zoom=1.35)
@@ -151,8 +158,9 @@ def figure1(water, annotation, spacing=SPACING_MM):
         else:
             index = best_slice(inside, plane)
         picture, mask = slice_of(bright, plane, index), slice_of(inside, plane, index)
-        for row, shown in enumerate((np.repeat(picture[..., None], 3, 2),
-                                     _tinted(picture, mask, colours))):  # fmt: skip
+        for row, shown in enumerate(
+            (np.repeat(picture[..., None], 3, 2), _tinted(picture, mask, colours))
+        ):
             panel = drawing.add_subplot(layout[row, column])
             panel.imshow(shown, aspect=aspect_of(plane, spacing), interpolation="bilinear")
             panel.set_axis_off()
@@ -173,8 +181,16 @@ def _widths(annotation, spacing):
 
 def _sides(panel):
     for position, text in ((0.03, "R"), (0.97, "L")):
-        panel.text(position, 0.5, text, transform=panel.transAxes, color="white", fontsize=6,
-                   ha="center", va="center")  # fmt: skip
+        panel.text(
+            position,
+            0.5,
+            text,
+            transform=panel.transAxes,
+            color="white",
+            fontsize=6,
+            ha="center",
+            va="center",
+        )
 
 
 @style.styled
@@ -215,10 +231,12 @@ def figure3(panels):
                 continue
             item = members[column]
             bright = grey(item["water"])
-            for row, shown in enumerate((np.repeat(bright[..., None], 3, 2),
-                                         _tinted(bright, item["mask"], colours))):  # fmt: skip
-                axes[row, column].imshow(shown, aspect=item.get("aspect", 1.0),
-                                         interpolation="bilinear")  # fmt: skip
+            for row, shown in enumerate(
+                (np.repeat(bright[..., None], 3, 2), _tinted(bright, item["mask"], colours))
+            ):
+                axes[row, column].imshow(
+                    shown, aspect=item.get("aspect", 1.0), interpolation="bilinear"
+                )
             name = next(letters, "")
             axes[0, column].set_title(f"$\\bf{{{name}}}$  {item.get('text', '')}", fontsize=6.5)
     return drawing

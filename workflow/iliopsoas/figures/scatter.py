@@ -29,11 +29,20 @@ def points(axes, x, y, sex, limits):
     axes.set(xlim=limits[:2], ylim=limits[2:])
     if len(x) <= CROWDED:
         size = 6 if len(x) < 200 else 3
-        axes.scatter(x, y, s=size, color=style.SEX[sex], alpha=0.45 if len(x) < 500 else 0.3,
-                     linewidths=0)  # fmt: skip
+        axes.scatter(
+            x, y, s=size, color=style.SEX[sex], alpha=0.45 if len(x) < 500 else 0.3, linewidths=0
+        )
         return None
-    return axes.hexbin(x, y, gridsize=(45, 32), extent=limits, mincnt=1, linewidths=0.1,
-                       cmap=style.SEX_MAP[sex], norm=LogNorm(vmin=0.5))  # fmt: skip
+    return axes.hexbin(
+        x,
+        y,
+        gridsize=(45, 32),
+        extent=limits,
+        mincnt=1,
+        linewidths=0.1,
+        cmap=style.SEX_MAP[sex],
+        norm=LogNorm(vmin=0.5),
+    )
 
 
 def _limits(*arrays, margin=0.04):
@@ -65,11 +74,18 @@ def _correlation_label(panel, correlations, x, sex):
     rows = correlations[(correlations["x"] == x) & (correlations["sex"] == sex)]
     if len(rows) and np.isfinite(rows["rho"].iloc[0]):
         row = rows.iloc[0]
-        text = f"ρ = {formats.interval(row['rho'], row['rho_low'], row['rho_high'])}"
+        text = f"$\\rho$ = {formats.interval(row['rho'], row['rho_low'], row['rho_high'])}"
         p = formats.p_value(row["p"])
         text += f"\np {p}" if p.startswith("<") else f"\np = {p}"
-        panel.text(0.03, 0.97, text, transform=panel.transAxes, va="top", fontsize=6.5,
-                   bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5})  # fmt: skip
+        panel.text(
+            0.03,
+            0.97,
+            text,
+            transform=panel.transAxes,
+            va="top",
+            fontsize=6.5,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+        )
 
 
 @style.styled
@@ -105,12 +121,28 @@ def figure4(table, asymmetry):
                 f"({formats.number(row['difference_percent'])} %)\n"
                 + (f"p {p}" if p.startswith("<") else f"p = {p}")
             )
-            panel.text(0.98, 0.97, text, transform=panel.transAxes, ha="right", va="top",
-                       fontsize=6.5)  # fmt: skip
-        panel.set(title=f"{style.SEX_NAME[sex]} (n = {len(values):,})",
-                  xlabel="Left − right volume (ml)", xlim=(-reach * 1.04, reach * 1.04))  # fmt: skip
-        panel.text(0.02, 0.97, "right larger", transform=panel.transAxes, va="top",
-                   fontsize=6, color=style.GREY)  # fmt: skip
+            panel.text(
+                0.98, 0.97, text, transform=panel.transAxes, ha="right", va="top", fontsize=6.5
+            )
+        panel.set(
+            title=f"{style.SEX_NAME[sex]} (n = {len(values):,})",
+            xlabel=f"Left {formats.MINUS} right volume (ml)",
+            xlim=(-reach * 1.04, reach * 1.04),
+        )
+        for edge, align, words in (
+            (0.0, "left", "\u25c2 right larger"),
+            (1.0, "right", "left larger \u25b8"),
+        ):
+            panel.text(
+                edge,
+                1.0,
+                words,
+                transform=panel.transAxes,
+                ha=align,
+                va="bottom",
+                fontsize=6,
+                color=style.GREY,
+            )
     axes[0].set_ylabel("Participants (%)")
     return drawing
 
@@ -172,17 +204,37 @@ def figure7(table, curve, acceleration, age="age", label="Age at imaging (years)
         lower.axhline(0, color="black", lw=0.6)
         lower.set_xlabel(label)
         if not len(part):
-            upper.text(0.5, 0.9, "too few ages for a curve", transform=upper.transAxes,
-                       ha="center", color=style.GREY)  # fmt: skip
+            upper.text(
+                0.5,
+                0.9,
+                "too few ages for a curve",
+                transform=upper.transAxes,
+                ha="center",
+                color=style.GREY,
+            )
             continue
-        upper.fill_between(part["x"], part["fit_low"], part["fit_high"], color="black", alpha=0.25,
-                           lw=0)  # fmt: skip
+        upper.fill_between(
+            part["x"], part["fit_low"], part["fit_high"], color="black", alpha=0.25, lw=0
+        )
         upper.plot(part["x"], part["fit"], color="black", lw=1.4)
-        lower.fill_between(part["x"], part["slope_all_low"], part["slope_all_high"],
-                           color=style.SEX[sex], alpha=0.2, lw=0,
-                           label="95 % band, whole curve")  # fmt: skip
-        lower.fill_between(part["x"], part["slope_low"], part["slope_high"], color=style.SEX[sex],
-                           alpha=0.35, lw=0, label="95 % band, each age")  # fmt: skip
+        lower.fill_between(
+            part["x"],
+            part["slope_all_low"],
+            part["slope_all_high"],
+            color=style.SEX[sex],
+            alpha=0.2,
+            lw=0,
+            label="95 % band, whole curve",
+        )
+        lower.fill_between(
+            part["x"],
+            part["slope_low"],
+            part["slope_high"],
+            color=style.SEX[sex],
+            alpha=0.35,
+            lw=0,
+            label="95 % band, each age",
+        )
         lower.plot(part["x"], part["slope"], color=style.SEX[sex])
         lower.legend(loc="lower left")
         row = acceleration[acceleration["sex"] == sex].iloc[0]
@@ -190,9 +242,14 @@ def figure7(table, curve, acceleration, age="age", label="Age at imaging (years)
             for panel in (upper, lower):
                 panel.axvspan(row["break_low"], row["break_high"], color="black", alpha=0.06, lw=0)
                 panel.axvline(row["break_x"], color="black", lw=0.8, ls=(0, (4, 2)))
-            upper.text(row["break_x"], limits[3], f" steeper from {row['break_x']:.0f}"
-                       f" ({row['break_low']:.0f}–{row['break_high']:.0f})",
-                       va="top", fontsize=6.5)  # fmt: skip
+            upper.text(
+                row["break_x"],
+                limits[3],
+                f" steeper from {row['break_x']:.0f}"
+                f" ({row['break_low']:.0f} to {row['break_high']:.0f})",
+                va="top",
+                fontsize=6.5,
+            )
     axes[0, 0].set_ylabel("Iliopsoas muscle index (ml/m²)")
     axes[1, 0].set_ylabel("Slope (ml/m² per year)")
     return drawing
@@ -203,8 +260,14 @@ def _years(drawing, panel, x, y, sex, limits):
     ages = np.arange(x.min() - 0.5, x.max() + 1)
     height = np.linspace(limits[2], limits[3], 45)
     counts, _, _ = np.histogram2d(x, y, (ages, height))
-    mesh = panel.pcolormesh(ages, height, np.ma.masked_less(counts.T, 1), rasterized=True,
-                            cmap=style.SEX_MAP[sex], norm=LogNorm(vmin=0.5))  # fmt: skip
+    mesh = panel.pcolormesh(
+        ages,
+        height,
+        np.ma.masked_less(counts.T, 1),
+        rasterized=True,
+        cmap=style.SEX_MAP[sex],
+        norm=LogNorm(vmin=0.5),
+    )
     panel.set(xlim=limits[:2], ylim=limits[2:])
     bar = drawing.colorbar(mesh, ax=panel, pad=0.01, aspect=30)
     bar.set_label("Participants")

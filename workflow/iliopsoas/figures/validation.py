@@ -8,7 +8,9 @@ from iliopsoas.statistics import formats
 from iliopsoas.statistics.agreement import bland_altman
 
 
-def draw_bland_altman(axes, a, b, percent=True, unit="%", what="Network − manual", color=None):
+def draw_bland_altman(
+    axes, a, b, percent=True, unit="%", what=f"Network {formats.MINUS} manual", color=None
+):
     """Differences against means with bias, limits and their intervals.
 
     Parameters
@@ -21,8 +23,15 @@ def draw_bland_altman(axes, a, b, percent=True, unit="%", what="Network − manu
     a, b = a[known], b[known]
     mean = (a + b) / 2
     difference = 100 * (a - b) / mean if percent else a - b
-    axes.scatter(mean, difference, s=8 if len(a) < 300 else 2, color=color or style.OKABE_ITO["blue"],
-                 alpha=0.7 if len(a) < 300 else 0.25, lw=0, rasterized=len(a) > 3000)  # fmt: skip
+    axes.scatter(
+        mean,
+        difference,
+        s=8 if len(a) < 300 else 2,
+        color=color or style.OKABE_ITO["blue"],
+        alpha=0.7 if len(a) < 300 else 0.25,
+        lw=0,
+        rasterized=len(a) > 3000,
+    )
     axes.set(xlabel="Mean of both (ml)", ylabel=f"{what} ({unit})")
     result = bland_altman(a, b, percent)
     if not np.isfinite(result["bias"]):
@@ -32,9 +41,16 @@ def draw_bland_altman(axes, a, b, percent=True, unit="%", what="Network − manu
         value = result[name]
         axes.axhspan(result[f"{name}_low"], result[f"{name}_high"], color="black", alpha=0.08, lw=0)
         axes.axhline(value, color="black", lw=0.9, ls="-" if name == "bias" else (0, (1, 1)))
-        axes.annotate(f"{label} {formats.number(value)} {unit}", (1, value),
-                      xycoords=("axes fraction", "data"), xytext=(-2, 2),
-                      textcoords="offset points", ha="right", va="bottom", fontsize=6)  # fmt: skip
+        axes.annotate(
+            f"{label}\n{formats.number(value)} {unit}",
+            (1, value),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            ha="left",
+            va="center",
+            fontsize=6,
+        )
     axes.axhline(0, color=style.GREY, lw=0.4)
     low, high = (
         min(difference.min(), result["lower_low"]),
@@ -46,10 +62,16 @@ def draw_bland_altman(axes, a, b, percent=True, unit="%", what="Network − manu
 
 def totals(folds):
     """Network's and manual total volume of each participant, both sides known."""
-    wide = folds.pivot_table(index=["fold", "eid", "instance"], columns="side",
-                             values=["automatic_ml", "manual_ml"], aggfunc="first")  # fmt: skip
-    both = [wide[name].reindex(columns=["left", "right"]).sum(axis=1, skipna=False)
-            for name in ("automatic_ml", "manual_ml")]  # fmt: skip
+    wide = folds.pivot_table(
+        index=["fold", "eid", "instance"],
+        columns="side",
+        values=["automatic_ml", "manual_ml"],
+        aggfunc="first",
+    )
+    both = [
+        wide[name].reindex(columns=["left", "right"]).sum(axis=1, skipna=False)
+        for name in ("automatic_ml", "manual_ml")
+    ]
     known = both[0].notna() & both[1].notna()
     return both[0][known].to_numpy(), both[1][known].to_numpy()
 
@@ -71,8 +93,12 @@ def overlay(image, manual, automatic) -> np.ndarray:
 
     picture = np.repeat(grey(image)[..., None], 3, axis=2)
     manual, automatic = np.asarray(manual, bool), np.asarray(automatic, bool)
-    for where, colour in ((manual & ~automatic, style.MANUAL), (automatic & ~manual, style.AUTOMATIC),
-                          (manual & automatic, style.BOTH)):  # fmt: skip
+    parts = {
+        style.MANUAL: manual & ~automatic,
+        style.AUTOMATIC: automatic & ~manual,
+        style.BOTH: manual & automatic,
+    }
+    for colour, where in parts.items():
         picture[where] = 0.45 * picture[where] + 0.55 * np.array(to_rgb(colour))
     return picture
 
@@ -105,14 +131,17 @@ def figure2(folds, examples=()):
     axes[0].set_title(f"n = {len(a)}")
     style.letter(axes[0], "a")
     for name, panel, example in zip("bc", axes[1:], examples, strict=False):
-        panel.imshow(overlay(example["image"], example["manual"], example["automatic"]),
-                     aspect=example.get("aspect", 1.0), interpolation="nearest")  # fmt: skip
+        panel.imshow(
+            overlay(example["image"], example["manual"], example["automatic"]),
+            aspect=example.get("aspect", 1.0),
+            interpolation="nearest",
+        )
         panel.set_axis_off()
         dice = ", ".join(f"{s} {v:.2f}" for s, v in example.get("dice", {}).items())
         panel.set_title(f"Dice: {dice}" if dice else "", fontsize=6.5)
         style.letter(panel, name)
-    handles = [_patch(colour, label) for colour, label in (
-        (style.MANUAL, "manual only"), (style.AUTOMATIC, "network only"), (style.BOTH, "both"))]  # fmt: skip
+    colours = {style.MANUAL: "manual only", style.AUTOMATIC: "network only", style.BOTH: "both"}
+    handles = [_patch(colour, label) for colour, label in colours.items()]
     drawing.legend(handles=handles, loc="outside lower right", ncols=3)
     return drawing
 
@@ -125,7 +154,7 @@ def _patch(colour, label):
 
 @style.styled
 def figure_s2(folds):
-    """The cross-validation in detail (Figure S2): Dice by fold, volumes of both methods, Dice by size.
+    """The cross-validation in detail (Figure S2): Dice by fold and size, volumes of both methods.
 
     Parameters
     ----------
@@ -143,27 +172,48 @@ def figure_s2(folds):
         for side, shift in (("left", -0.18), ("right", 0.18)):
             values = known.loc[(known["fold"] == fold) & (known["side"] == side), "dice"]
             spread = rng.uniform(-0.1, 0.1, len(values))
-            by_fold.scatter(position + shift + spread, values, s=6, lw=0, alpha=0.75,
-                            color=style.SIDE[side], label=side if position == 0 else None)  # fmt: skip
+            label = side if position == 0 else None
+            by_fold.scatter(
+                position + shift + spread,
+                values,
+                s=6,
+                lw=0,
+                alpha=0.75,
+                color=style.SIDE[side],
+                label=label,
+            )
         mean = known.loc[known["fold"] == fold, "dice"].mean()
         by_fold.plot([position - 0.36, position + 0.36], [mean, mean], color="black", lw=1)
     fold_means = known.groupby("fold")["dice"].mean()
-    by_fold.set(xticks=range(len(names)), xticklabels=names, xlabel="Fold", ylabel="Dice",
-                title=f"Mean of folds {fold_means.mean():.4f}"
-                + (f" ± {fold_means.std():.4f}" if len(names) > 1 else ""))  # fmt: skip
-    by_fold.legend(loc="lower left", ncols=2, handletextpad=0.1)
+    by_fold.set(
+        xticks=range(len(names)),
+        xticklabels=names,
+        xlabel="Fold",
+        ylabel="Dice",
+        title=f"Mean of folds {fold_means.mean():.4f}"
+        + (f" ± {fold_means.std():.4f}" if len(names) > 1 else ""),
+    )
+    drawing.legend(
+        *by_fold.get_legend_handles_labels(), loc="outside upper right", ncols=2, handletextpad=0.1
+    )
     ends = known[["manual_ml", "automatic_ml"]].to_numpy(float)
     low, high = np.nanmin(ends), np.nanmax(ends)
     pad = 0.04 * (high - low) or 1
     volumes.plot([low - pad, high + pad], [low - pad, high + pad], color=style.GREY, lw=0.6)
     for side in ("left", "right"):
         part = known[known["side"] == side]
-        volumes.scatter(part["manual_ml"], part["automatic_ml"], s=6, lw=0, alpha=0.75,
-                        color=style.SIDE[side])  # fmt: skip
-        by_size.scatter(part["manual_ml"], part["dice"], s=6, lw=0, alpha=0.75,
-                        color=style.SIDE[side])  # fmt: skip
-    volumes.set(xlabel="Manual volume (ml)", ylabel="Network volume (ml)", aspect="equal",
-                xlim=(low - pad, high + pad), ylim=(low - pad, high + pad))  # fmt: skip
+        volumes.scatter(
+            part["manual_ml"], part["automatic_ml"], s=6, lw=0, alpha=0.75, color=style.SIDE[side]
+        )
+        by_size.scatter(
+            part["manual_ml"], part["dice"], s=6, lw=0, alpha=0.75, color=style.SIDE[side]
+        )
+    volumes.set(
+        xlabel="Manual volume (ml)",
+        ylabel="Network volume (ml)",
+        xlim=(low - pad, high + pad),
+        ylim=(low - pad, high + pad),
+    )
     by_size.set(xlabel="Manual volume (ml)", ylabel="Dice")
     for panel, name in zip((by_fold, volumes, by_size), "abc", strict=True):
         style.letter(panel, name)

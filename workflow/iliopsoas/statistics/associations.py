@@ -198,9 +198,26 @@ def handedness(table: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
         tested = [v for hand, v in values.items() if hand.lower() not in UNREPORTED]
         for hand, result in (("right against left", pair), ("all hands", tests.kruskal(tested))):
             rows.append({"sex": sex, "kind": "test", "hand": hand} | result.row())
-    columns = ["sex", "kind", "hand", "n", "missing", "mean", "sd", "median",
-               "statistic", "p", "log10_p", "estimate", "low", "high", "effect", "effect_name",
-               "method", "note"]  # fmt: skip
+    columns = [
+        "sex",
+        "kind",
+        "hand",
+        "n",
+        "missing",
+        "mean",
+        "sd",
+        "median",
+        "statistic",
+        "p",
+        "log10_p",
+        "estimate",
+        "low",
+        "high",
+        "effect",
+        "effect_name",
+        "method",
+        "note",
+    ]
     result = pd.DataFrame(rows).reindex(columns=columns)
     result[["effect_name", "method", "note"]] = result[["effect_name", "method", "note"]].fillna("")
     result.insert(result.columns.get_loc("p") + 1, "q", tests.benjamini_hochberg(result["p"]))

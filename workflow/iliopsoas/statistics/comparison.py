@@ -115,10 +115,11 @@ def run_values(tables: dict, table: pd.DataFrame, folds=None, alpha: float = 0.0
     for _, row in tables["asymmetry"].iterrows():
         found[f"asymmetry.{row['sex']}.p"] = Found(row["p"], row["n"])
         found[f"asymmetry.{row['sex']}.percent"] = Found(
-            abs(row["difference_percent"]), row["n"],
+            abs(row["difference_percent"]),
+            row["n"],
             low=min(abs(row["difference_percent_low"]), abs(row["difference_percent_high"])),
             high=max(abs(row["difference_percent_low"]), abs(row["difference_percent_high"])),
-        )  # fmt: skip
+        )
     for _, row in tables["correlations"].iterrows():
         found[f"rho.{row['x']}.{row['sex']}"] = Found(row["rho"], row["n"])
         found[f"rho.{row['x']}.{row['sex']}.p"] = Found(row["p"], row["n"])
@@ -136,9 +137,12 @@ def run_values(tables: dict, table: pd.DataFrame, folds=None, alpha: float = 0.0
         if row["sex"] == "male":
             usable = row["accelerates"] is True or row["accelerates"] == True  # noqa: E712
             found["acceleration.male.age"] = Found(
-                row["break_x"] if usable else None, row["n"], low=row["break_low"],
-                high=row["break_high"], note=row["statement"],
-            )  # fmt: skip
+                row["break_x"] if usable else None,
+                row["n"],
+                low=row["break_low"],
+                high=row["break_high"],
+                note=row["statement"],
+            )
         elif row["sex"] == "female":
             found["acceleration.female"] = _claim(not row["accelerates"], row["p"], row["n"])
     if folds is not None:

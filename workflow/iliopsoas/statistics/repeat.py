@@ -65,8 +65,12 @@ def repeat(both: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
                     part = part[part["sex"] == sex]
                 if age != "all":
                     part = part[part["age_group"] == age]
-                row = {"measure": measure.column, "unit": measure.unit, "sex": sex,
-                       "age_group": age}  # fmt: skip
+                row = {
+                    "measure": measure.column,
+                    "unit": measure.unit,
+                    "sex": sex,
+                    "age_group": age,
+                }
                 if 0 < len(part) < min_cell:
                     row |= _change(part.iloc[:0], measure)
                     row |= {"n": math.nan, "note": f"withheld: fewer than {min_cell}"}
@@ -118,19 +122,26 @@ def comparisons(folds, both) -> list[tuple[str, str, str, np.ndarray, np.ndarray
     found = []
     if folds is not None:
         wide = folds.pivot_table(
-            index=["fold", "eid", "instance"], columns="side",
-            values=["automatic_ml", "manual_ml"], aggfunc="first",
-        ).reindex(columns=pd.MultiIndex.from_product(
-            [["automatic_ml", "manual_ml"], ["left", "right"]]))  # fmt: skip
+            index=["fold", "eid", "instance"],
+            columns="side",
+            values=["automatic_ml", "manual_ml"],
+            aggfunc="first",
+        ).reindex(
+            columns=pd.MultiIndex.from_product([["automatic_ml", "manual_ml"], ["left", "right"]])
+        )
         automatic, manual = wide["automatic_ml"], wide["manual_ml"]
         name = "network - manual"
         totals = (table.sum(axis=1, skipna=False) for table in (automatic, manual))
         found.append((name, "total volume", *totals))
         found += [(name, f"{side} volume", automatic[side], manual[side]) for side in automatic]
-    for column, label in (("total_ml", "total volume"), ("left_ml", "left volume"),
-                          ("right_ml", "right volume")):  # fmt: skip
-        found.append(("second visit - first visit", label, both[f"{column}_second"],
-                      both[f"{column}_first"]))  # fmt: skip
+    for column, label in (
+        ("total_ml", "total volume"),
+        ("left_ml", "left volume"),
+        ("right_ml", "right volume"),
+    ):
+        found.append(
+            ("second visit - first visit", label, both[f"{column}_second"], both[f"{column}_first"])
+        )
     return found
 
 

@@ -33,22 +33,53 @@ def main_results(table: pd.DataFrame) -> pd.DataFrame:
         for sex in SEXES:
             numbers = describe(table.loc[table["sex"] == sex, measure.column])
             half = 1.96 * numbers["sd"] / np.sqrt(max(numbers["n"], 1))
-            rows.append({"result": f"mean {measure.column}", "sex": sex, "n": numbers["n"],
-                         "value": numbers["mean"], "low": numbers["mean"] - half,
-                         "high": numbers["mean"] + half})  # fmt: skip
+            rows.append(
+                {
+                    "result": f"mean {measure.column}",
+                    "sex": sex,
+                    "n": numbers["n"],
+                    "value": numbers["mean"],
+                    "low": numbers["mean"] - half,
+                    "high": numbers["mean"] + half,
+                }
+            )
         groups = [table.loc[table["sex"] == sex, measure.column] for sex in SEXES]
         test = tests.rank_sum(*groups)
-        rows.append({"result": f"shift of {measure.column}", "sex": "female - male", "n": test.n,
-                     "value": test.estimate, "low": test.low, "high": test.high,
-                     "p": test.p})  # fmt: skip
+        rows.append(
+            {
+                "result": f"shift of {measure.column}",
+                "sex": "female - male",
+                "n": test.n,
+                "value": test.estimate,
+                "low": test.low,
+                "high": test.high,
+                "p": test.p,
+            }
+        )
     for _, row in associations.correlations(table).iterrows():
-        rows.append({"result": f"rho of {row['name']}", "sex": row["sex"], "n": row["n"],
-                     "value": row["rho"], "low": row["rho_low"], "high": row["rho_high"],
-                     "p": row["p"]})  # fmt: skip
+        rows.append(
+            {
+                "result": f"rho of {row['name']}",
+                "sex": row["sex"],
+                "n": row["n"],
+                "value": row["rho"],
+                "low": row["rho_low"],
+                "high": row["rho_high"],
+                "p": row["p"],
+            }
+        )
     for _, row in associations.asymmetry(table).iterrows():
-        rows.append({"result": "left - right, ml", "sex": row["sex"], "n": row["n"],
-                     "value": row["difference_ml"], "low": row["difference_ml_low"],
-                     "high": row["difference_ml_high"], "p": row["p"]})  # fmt: skip
+        rows.append(
+            {
+                "result": "left - right, ml",
+                "sex": row["sex"],
+                "n": row["n"],
+                "value": row["difference_ml"],
+                "low": row["difference_ml_low"],
+                "high": row["difference_ml_high"],
+                "p": row["p"],
+            }
+        )
     return pd.DataFrame(rows).reindex(columns=["result", "sex", "n", "value", "low", "high", "p"])
 
 

@@ -48,8 +48,16 @@ def table1(table: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
         return 100 * count / whole if whole else math.nan
 
     for sex, group in by_sex(table):
-        rows.append({"variable": "Participants", "level": "", "unit": "", "sex": sex,
-                     "n": float(len(group)), "percent": share(len(group))})  # fmt: skip
+        rows.append(
+            {
+                "variable": "Participants",
+                "level": "",
+                "unit": "",
+                "sex": sex,
+                "n": float(len(group)),
+                "percent": share(len(group)),
+            }
+        )
     ethnicity = table["ethnicity"].fillna("Not reported")
     others = sorted(set(ethnicity) - set(ETHNICITIES))
     levels = [level for level in ETHNICITIES if (ethnicity == level).any()] + others
@@ -58,17 +66,41 @@ def table1(table: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
         shown = suppress_partition(counts, min_cell)
         for level in levels:
             withheld = not math.isfinite(shown[level])
-            rows.append({"variable": "Ethnicity", "level": level, "unit": "", "sex": sex,
-                         "n": shown[level], "percent": share(shown[level]),
-                         "note": f"withheld: below {min_cell}, or would reveal such a count"
-                         if withheld else ""})  # fmt: skip
+            rows.append(
+                {
+                    "variable": "Ethnicity",
+                    "level": level,
+                    "unit": "",
+                    "sex": sex,
+                    "n": shown[level],
+                    "percent": share(shown[level]),
+                    "note": f"withheld: below {min_cell}, or would reveal such a count"
+                    if withheld
+                    else "",
+                }
+            )
     for trait in TRAITS:
         for sex, group in by_sex(table):
             numbers = describe(group[trait.column])
-            rows.append({"variable": trait.label, "level": "", "unit": trait.unit, "sex": sex}
-                        | numbers | {"note": "" if numbers["n"] else "no values"})  # fmt: skip
-    columns = ["variable", "level", "unit", "sex", "n", "percent", "mean", "sd", "min", "max",
-               "missing", "note"]  # fmt: skip
+            rows.append(
+                {"variable": trait.label, "level": "", "unit": trait.unit, "sex": sex}
+                | numbers
+                | {"note": "" if numbers["n"] else "no values"}
+            )
+    columns = [
+        "variable",
+        "level",
+        "unit",
+        "sex",
+        "n",
+        "percent",
+        "mean",
+        "sd",
+        "min",
+        "max",
+        "missing",
+        "note",
+    ]
     result = pd.DataFrame(rows).reindex(columns=columns)
     return result.assign(note=result["note"].fillna(""))
 

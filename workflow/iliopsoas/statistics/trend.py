@@ -50,8 +50,24 @@ def summary(curves: dict, x: str = "age", y: str = "imi_ml_m2") -> pd.DataFrame:
                 "note": curve.note,
             }
         )
-    columns = ["sex", "y", "x", "n", "k", "edf", "intercept", "intercept_se", "scale", "smoothing",
-               "r_squared", "deviance_explained", "x_min", "x_max", "method", "note"]  # fmt: skip
+    columns = [
+        "sex",
+        "y",
+        "x",
+        "n",
+        "k",
+        "edf",
+        "intercept",
+        "intercept_se",
+        "scale",
+        "smoothing",
+        "r_squared",
+        "deviance_explained",
+        "x_min",
+        "x_max",
+        "method",
+        "note",
+    ]
     return pd.DataFrame(rows).reindex(columns=columns)
 
 
@@ -119,8 +135,11 @@ def broken_stick(x, y, inner: float = 0.1, step: float = 0.1, level: float = 0.9
     x, y = x[known], y[known]
     n = len(x)
     names = ["break_x", "break_low", "break_high"]
-    names += [f"{part}{end}" for part in ("slope_before", "slope_after", "change")
-              for end in ("", "_low", "_high")]  # fmt: skip
+    names += [
+        f"{part}{end}"
+        for part in ("slope_before", "slope_after", "change")
+        for end in ("", "_low", "_high")
+    ]
     result = {"n": n} | dict.fromkeys([*names, "p", "log10_p"], math.nan) | {"note": ""}
     if n < 10 or len(np.unique(x)) < 5:
         return result | {"note": "at least 10 observations at 5 distinct x are needed"}
@@ -157,15 +176,19 @@ def broken_stick(x, y, inner: float = 0.1, step: float = 0.1, level: float = 0.9
         math.log(2) + stats.norm.logsf(t), math.log(max(length, 1e-300) / math.pi) - t * t / 2
     )
     kept = breaks[null - gain <= rss * (1 + stats.f.ppf(level, 1, df) / df)]
-    design = np.column_stack([np.ones(len(at)), np.minimum(at - breaks[best], 0),
-                              np.maximum(at - breaks[best], 0)])  # fmt: skip
+    design = np.column_stack(
+        [np.ones(len(at)), np.minimum(at - breaks[best], 0), np.maximum(at - breaks[best], 0)]
+    )
     inverse_information = np.linalg.inv(design.T @ (design * weight[:, None]))
     coefficients = inverse_information @ (design.T @ (weight * mean))
     covariance = inverse_information * rss / df
     critical = stats.t.ppf(0.5 + level / 2, df)
     result |= {"break_x": breaks[best], "break_low": kept.min(), "break_high": kept.max()}
-    for name, form in (("slope_before", [0, 1, 0]), ("slope_after", [0, 0, 1]),
-                       ("change", [0, -1, 1])):  # fmt: skip
+    for name, form in (
+        ("slope_before", [0, 1, 0]),
+        ("slope_after", [0, 0, 1]),
+        ("change", [0, -1, 1]),
+    ):
         form = np.array(form, dtype=float)
         value, half = form @ coefficients, critical * math.sqrt(form @ covariance @ form)
         result |= {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
@@ -173,8 +196,11 @@ def broken_stick(x, y, inner: float = 0.1, step: float = 0.1, level: float = 0.9
     if kept.min() <= breaks[0] or kept.max() >= breaks[-1]:
         notes.append("the break's interval reaches the end of the ages searched")
     log_p = min(float(log_p), 0.0)
-    return result | {"p": max(math.exp(log_p), np.finfo(float).tiny),
-                     "log10_p": log_p / math.log(10), "note": "; ".join(notes)}  # fmt: skip
+    return result | {
+        "p": max(math.exp(log_p), np.finfo(float).tiny),
+        "log10_p": log_p / math.log(10),
+        "note": "; ".join(notes),
+    }
 
 
 def _first_run(x, holds):
@@ -187,8 +213,9 @@ def _first_run(x, holds):
     return float(x[first]), float(x[last])
 
 
-def acceleration(table: pd.DataFrame, curves: dict, x: str = "age", y: str = "imi_ml_m2",
-                 alpha: float = 0.05) -> pd.DataFrame:  # fmt: skip
+def acceleration(
+    table: pd.DataFrame, curves: dict, x: str = "age", y: str = "imi_ml_m2", alpha: float = 0.05
+) -> pd.DataFrame:
     """acceleration.tsv: does the decline steepen, from which age, by sex.
 
     Returns
@@ -219,11 +246,16 @@ def acceleration(table: pd.DataFrame, curves: dict, x: str = "age", y: str = "im
         (row["change_high"] - row["change_low"]) / (2 * stats.norm.ppf(0.975)) for row in rows
     ]
     half = stats.norm.ppf(0.975) * math.hypot(*errors)
-    rows.append({
-        "sex": "male - female", "n": female["n"] + male["n"], "change": difference,
-        "change_low": difference - half, "change_high": difference + half,
-        "note": "each sex at its own break; interval by normal approximation",
-    })  # fmt: skip
+    rows.append(
+        {
+            "sex": "male - female",
+            "n": female["n"] + male["n"],
+            "change": difference,
+            "change_low": difference - half,
+            "change_high": difference + half,
+            "note": "each sex at its own break; interval by normal approximation",
+        }
+    )
     return pd.DataFrame(rows).assign(method="broken stick, p by the tube formula")
 
 
