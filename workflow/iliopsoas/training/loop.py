@@ -172,7 +172,9 @@ def trained_on(folder, eids) -> list[str]:
 
 def _compile(model, recipe):
     model.compile(
-        optimizer=keras.optimizers.Adam(recipe.learning_rate),
+        optimizer=keras.optimizers.Adam(
+            recipe.learning_rate, global_clipnorm=recipe.clip_norm or None
+        ),
         loss=LOSSES[recipe.loss],
         metrics=[dice_metric()],
         jit_compile=just_in_time(),

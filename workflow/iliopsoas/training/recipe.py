@@ -22,6 +22,8 @@ class Recipe:
     loss : {"dice", "dice+cross-entropy"}
     schedule : {"constant", "cosine"}
         Cosine: a linear rise over the first 5 % of the steps, then half a cosine to 0.
+    clip_norm : float
+        Largest norm of all gradients together; 0: as they are.
     samples_per_muscle : int
         Samples an epoch takes of each muscle, half of them mirrored.
     on_the_fly : bool
@@ -43,6 +45,7 @@ class Recipe:
     learning_rate: float = 1e-4
     loss: str = "dice"
     schedule: str = "constant"
+    clip_norm: float = 0.0
     samples_per_muscle: int = augmentation.SAMPLES_PER_MUSCLE
     on_the_fly: bool = False
     early_stop: int = 0
