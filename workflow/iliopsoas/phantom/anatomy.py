@@ -59,12 +59,12 @@ def build(traits, step: int = 1) -> Anatomy:
     """
     rng = np.random.default_rng([traits.seed, 1])
     habitus = Habitus.draw(traits, rng)
-    frame = Frame.draw(traits, rng, step)
+    frame = Frame.draw(traits, habitus, rng, step)
     canvas = Canvas(frame, rng)
     shoulders = {
         side: (
             171.0 * (1.03 if not habitus.female else 0.97) * rng.normal(1, 0.02),
-            TRUNK_MM + rng.normal(0, 9.0),
+            TRUNK_MM + rng.normal(0, 12.0),
         )
         for side in (1, -1)
     }
@@ -157,7 +157,11 @@ def _landmarks(canvas, habitus, shoulders, rise):
         x, z = shoulders[side]
         for key, point in zip(
             keys,
-            ((side * x, 3.0, z), (side * hip, 0.0, rise[side]), (side * knee, 0.0, -KNEE_MM)),
+            (
+                (side * x, skeleton.SHOULDER_Y_MM, z),
+                (side * hip, 0.0, rise[side]),
+                (side * knee, 0.0, -KNEE_MM),
+            ),
             strict=True,
         ):
             voxel = canvas.voxel(*point)

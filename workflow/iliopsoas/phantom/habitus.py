@@ -18,6 +18,7 @@ HIP_HALF_MM = 89.4
 KNEE_MM = 400.0  # femoral head to knee landmark
 MEAN_HEIGHT_CM = 169.0
 MEAN_BMI = 26.5
+MEDIAN_FAT_MM = 19.5  # subcutaneous fat that the median outlines include
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class Habitus:
                 np.clip((25.0 if female else 16.0) * lean**1.05 * rng.lognormal(0, 0.12), 3, 95)
             ),
             width=ratio**0.58 * rng.lognormal(0, 0.025),
-            depth=min(ratio**0.72, 1.55) * rng.lognormal(0, 0.03),
+            depth=min(ratio**0.78, 1.6) * rng.lognormal(0, 0.03),
             limb=ratio**0.42 * rng.lognormal(0, 0.02),
             plane=float(np.clip(0.9 + 0.5 * lean + 0.02 * (traits.age - 60), 0.7, 3.0)),
             muscle=(0.92 if female else 1.06) * ratio**0.2,
             visceral=lean * (0.8 if female else 1.2),
-            knee_shift=float(rng.normal(0, 9.0)),
+            knee_shift=float(np.clip(rng.normal(0, 13.0), -24, 40)),
             psoas_roundness=float(rng.lognormal(0, 0.10)),
             asymmetry=float(rng.normal(0, 0.03)),
         )
@@ -92,24 +93,26 @@ class Frame:
     step: int = 1
 
     @classmethod
-    def draw(cls, traits, rng, step=1):
+    def draw(cls, traits, habitus, rng, step=1):
         """Place a body of these traits in the field of view."""
         columns, rows, slices = (np.arange(n // step) * step + (step - 1) / 2 for n in grid.SHAPE)
         stature = traits.height_cm / MEAN_HEIGHT_CM
         trunk = stature**0.85 * rng.normal(1, 0.025)
-        leg = stature * rng.normal(1, 0.02)
+        leg = 1.025 * stature * rng.normal(1, 0.02)
         across = stature**0.6 * rng.normal(1, 0.03) * (1.0 if traits.sex == "male" else 1.02)
         depth = stature**0.4
-        shoulder = 340.5 + rng.normal(0, 5.0)
+        shoulder = 340.5 + np.clip(rng.normal(0, 6.0), -14, 12)
         hip = float(np.clip(shoulder - trunk * TRUNK_MM / grid.SLICE_MM, 138, 194))
         mm = (slices - hip) * grid.SLICE_MM
         z = np.where(mm > 0, mm / trunk, mm / leg).astype(np.float32)
-        midline = 112.5 + np.clip(rng.normal(0, 5.5), -13, 13)
+        midline = 112.5 + np.clip(rng.normal(0, 7.0), -16, 16)
         lean = rng.normal(0, 0.012)
         curve = rng.normal(0, 4.0) * np.sin(2 * np.pi * np.clip(z, 0, 450) / 450)
         middle = (midline * grid.IN_PLANE_MM) + lean * mm + curve
         x = ((columns[:, None] * grid.IN_PLANE_MM) - middle) / across
-        row = 76.0 + np.clip(rng.normal(0, 2.0), -5, 5) + 0.25 * np.clip(traits.bmi - 26, 0, 30)
+        # The back lies on the table: the hips are as high above it as flesh and fat are thick.
+        seat = 118.0 + 1.05 * (habitus.subcutaneous - MEDIAN_FAT_MM)
+        row = 23.5 + rng.normal(0, 1.5) + seat * depth / grid.IN_PLANE_MM
         y = (rows - row) * grid.IN_PLANE_MM / depth
         sway = rng.normal(0, 3.0) * np.sin(np.pi * np.clip(z, 0, 400) / 200)
         return cls(

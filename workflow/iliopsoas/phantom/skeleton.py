@@ -5,6 +5,7 @@ import numpy as np
 from iliopsoas.phantom import shapes, tissues
 
 HEAD_RADIUS_MM = 24.0
+SHOULDER_Y_MM = 11.0
 
 # Centre line of the spine: z, y.
 SPINE = np.array(
@@ -157,7 +158,7 @@ def spine(canvas, rng):
 def shoulder(canvas, habitus, side, x, z):
     """Humerus, shoulder blade and collar bone of one side."""
     canvas.bone(shapes.tube(canvas, side, arm_axis(habitus, x, z, 11, 11)), cortex_mm=4.0)
-    canvas.bone(shapes.ellipsoid(canvas, (side * x, 3, z), (23, 23, 24)), cortex_mm=2.0)
+    canvas.bone(shapes.ellipsoid(canvas, (side * x, SHOULDER_Y_MM, z), (23, 23, 24)), cortex_mm=2.0)
     blade = shapes.ribbon(canvas, side, [
         (z + 22, 70, -74, 100, -62, x - 22, -34, 1.5, 2, 3),
         (z - 20, 66, -82, 96, -74, x - 30, -32, 1.8, 2, 5),
@@ -173,9 +174,9 @@ def arm_axis(habitus, x, z, a, b):
     """Levels of the upper arm's bone or outline about its axis."""
     out = max(0.0, (habitus.width - 1.0) * 130)
     return [
-        (z + 10, x, 2, a, b),
-        (z - 40, x + 5 + 0.15 * out, 0, a, b),
-        (z - 110, x + 18 + 0.4 * out, -18, a * 0.95, b * 0.95),
+        (z + 10, x, SHOULDER_Y_MM - 1, a, b),
+        (z - 40, x + 5 + 0.15 * out, 6, a, b),
+        (z - 110, x + 18 + 0.4 * out, -14, a * 0.95, b * 0.95),
         (z - 200, x + 40 + 0.7 * out, -44, a * 0.92, b * 0.92),
         (z - 290, x + 58 + 0.8 * out, -58, a * 0.9, b * 0.9),
     ]
