@@ -1,5 +1,7 @@
 """Quality flags on cohorts with planted faults, and on images with known ones."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,17 +67,25 @@ def make_cohort(people=PEOPLE, seed=1):
         },
     )
     dixon = key.assign(verdict="ok", message="", swaps_corrected=np.nan, stations_missing=np.nan)
-    dixon = dixon.assign(snr=rng.normal(25, 2, people), swap_confidence=0.99)
+    dixon = dixon.assign(snr=rng.normal(25, 2, people), swap_confidence=1.4)
+    dixon = dixon.assign(slices_interpolated=np.nan, seam_residual_4_3=0.05, seam_residual_5_4=0.06)
+    landmarks = key.assign(verdict="ok", hip_confidence=0.8, hip_spread=1.0, shoulder_spread=1.5)
     segment = key.assign(
         verdict="ok", sd_ml_left=left * 0.01, sd_ml_right=right * 0.01, mean_probability=0.95
     )
     segment = segment.assign(left_removed_percent=0.2, right_removed_percent=0.1)
-    return sample, {"dixon": dixon, "segment": segment, "volumes": measured}
+    segment = segment.assign(left_filled_percent=0.1, right_filled_percent=0.0)
+    return sample, {"dixon": dixon, "landmarks": landmarks, "segment": segment, "volumes": measured}
 
 
 def run(sample, ledgers, **limits):
     table = volumes.table(sample, ledgers)
     return flags.evaluate(evidence.cohort(sample, table, ledgers), limits)
+
+
+@functools.cache
+def flags_of_120():
+    return run(*make_cohort(120))[0]
 
 
 def flagged(result, person):
@@ -120,14 +130,19 @@ def test_a_healthy_cohort_is_hardly_flagged():
         ("models_disagree", "segment", {"sd_ml_left": 60.0}),
         ("network_unsure", "segment", {"mean_probability": 0.55}),
         ("swaps_corrected", "dixon", {"swaps_corrected": "S4,S5-left"}),
-        ("swap_uncertain", "dixon", {"swap_confidence": 0.55}),
+        ("swap_uncertain", "dixon", {"swap_confidence": 0.3}),
         ("stations_missing", "dixon", {"stations_missing": "6"}),
         ("low_signal_to_noise", "dixon", {"snr": 2.0}),
+        ("slices_interpolated", "dixon", {"slices_interpolated": "3:W:2"}),
+        ("stations_differ", "dixon", {"seam_residual_4_3": 0.6}),
+        ("holes_filled", "segment", {"right_filled_percent": 9.0}),
+        ("hips_doubtful", "landmarks", {"hip_confidence": 0.0}),
+        ("landmarks_spread", "landmarks", {"shoulder_spread": 12.0}),
     ],
 )
 def test_a_planted_fault_raises_its_flag_and_no_other(flag, stage, values):
     sample, ledgers = make_cohort(120)
-    before, _ = run(sample, ledgers)
+    before = flags_of_120()
     put(ledgers[stage], 7, **values)
     found, _ = run(sample, ledgers)
     person = sample.loc[7, "eid"]

@@ -213,10 +213,21 @@ class QualityControl(Section):
         40, description="Jump of the muscle's water signal between levels, %."
     )
     max_swaps_corrected: float = Field(0, description="Fat-water swaps corrected without a note.")
-    min_swap_confidence: float = Field(0.8, description="Least certain fat-water decision.")
+    min_swap_confidence: float = Field(
+        0.5, description="Margin of the least certain fat-water decision."
+    )
     max_stations_missing: float = Field(0, description="Stations missing without a note.")
     min_snr: float = Field(5, description="Signal-to-noise ratio.")
-    min_landmark_confidence: float = Field(0.5, description="Least certain joint.")
+    max_slices_interpolated: float = Field(0, description="Gaps interpolated without a note.")
+    max_seam_residual: Positive = Field(
+        0.25, description="Difference of stations at the muscle's seams, log ratio."
+    )
+    min_landmark_confidence: float = Field(
+        0.45, description="Evenness of the less certain femoral head, 0 to 1."
+    )
+    max_landmark_spread: Positive = Field(
+        5, description="Spread of the joints' level over the atlas, slices."
+    )
     max_spread_percent: Positive = Field(
         5, description="SD of the volume between fold models or flips, % of the volume."
     )

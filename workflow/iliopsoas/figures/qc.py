@@ -12,6 +12,9 @@ SEVERITY = {
     "note": style.OKABE_ITO["sky"],
 }
 MOST_BARS = 24
+LEVELS = {("visit", "2"): "first visit", ("visit", "3"): "repeat visit"} | {
+    ("sex", name): shown for name, shown in style.SEX_NAME.items()
+}
 
 
 def _counts(axes, flags):
@@ -50,7 +53,8 @@ def _shares(axes, shares):
                 axes.plot(row.flagged_after_percent, place, "o", markersize=3.2,
                           markerfacecolor="white", markeredgecolor=style.OKABE_ITO["blue"],
                           markeredgewidth=0.8)  # fmt: skip
-            labels.append((place, f"{row.level} (n = {row.participants:,})"))
+            level = LEVELS.get((group, row.level), row.level)
+            labels.append((place, f"{level} (n = {row.participants:,})"))
             place += 1
         place += 0.7 if len(rows) else 0
     if labels:
@@ -73,6 +77,7 @@ def _distributions(axes, cohort, excluded, sex):
         axes.hist(totals, bins, color="#D0D0D0", label=f"everyone, n = {len(totals):,}")
         axes.hist(totals[~out], bins, histtype="step", color=style.SEX[sex], linewidth=1.0,
                   label=f"after exclusion, n = {int((~out).sum()):,}")  # fmt: skip
+        axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the legend
         axes.legend(loc="upper right")
     axes.set(xlabel="Total volume (ml)", ylabel="Participants", title=style.SEX_NAME[sex])
 

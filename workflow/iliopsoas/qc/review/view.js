@@ -63,7 +63,7 @@ const reviewView = (() => {
         {},
         measure.label + " ",
         element("b", {}, number(value, measure.digits)),
-        ` ${measure.unit} among ${own} participants`,
+        ` ${measure.unit}`,
       ),
       svg,
     );
@@ -134,6 +134,11 @@ const reviewView = (() => {
         " " + reading,
       );
       $("readings").append(item);
+    }
+    if (row.values.some((value) => value !== null)) {
+      $("histograms").append(
+        element("h3", {}, "Among participants of the same sex"),
+      );
     }
     head.measures.forEach((measure, i) => {
       const value = row.values[i];
