@@ -1,5 +1,6 @@
 """Phenotype tables in every dialect, withdrawal files, and the index of zips."""
 
+import csv
 import gzip
 import json
 import tracemalloc
@@ -168,6 +169,17 @@ def test_gzip_and_byte_order_mark(tmp_path, expected):
     for name in ("a.csv", "b.csv.gz"):
         found = tables.read_phenotypes(tmp_path / name)
         pd.testing.assert_frame_equal(found, expected, check_dtype=False, atol=1e-4)
+
+
+def test_every_cell_quoted_as_ukbconv_writes(tmp_path, expected):
+    table = frame(classic, "eid").drop(columns="999-0.0")
+    path = tmp_path / "a.csv"
+    table.to_csv(path, index=False, quoting=csv.QUOTE_ALL)
+    found = tables.read_phenotypes(path)
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False, atol=1e-4)
+    path.write_text(path.read_text().replace('"1000107","0"', '"1000107"'))
+    with pytest.raises(InputError, match="line 2: 26 columns, the header has 27"):
+        tables.read_phenotypes(path)
 
 
 def test_tables_are_joined_by_eid(tmp_path, expected):

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from iliopsoas.phantom.traits import Traits
 
@@ -171,7 +171,7 @@ def _age_scores(parameters: SexParameters):
         curve = 0.25 * ages + late
     edges = np.arange(ages[0], ages[-1] + 2)
     centre, width = parameters.age
-    weight = np.diff(stats.norm.cdf(edges, centre + 0.5, width))
+    weight = np.diff(special.ndtr((edges - centre - 0.5) / width))
     weight /= weight.sum()
     mean = (weight * curve).sum()
     return dict(
@@ -187,8 +187,8 @@ _AGE_SCORES = {sex: _age_scores(parameters) for sex, parameters in PARAMETERS.it
 
 
 def _truncated_normal(u, centre, width, low, high):
-    a, b = stats.norm.cdf([low, high], centre, width)
-    return float(stats.norm.ppf(a + u * (b - a), centre, width))
+    a, b = special.ndtr([(low - centre) / width, (high - centre) / width])
+    return float(centre + width * special.ndtri(a + u * (b - a)))
 
 
 def _radical_inverse(number: int, base: int) -> float:

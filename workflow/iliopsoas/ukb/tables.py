@@ -158,7 +158,7 @@ class _Checked:
         return "".join(parts)
 
     def _rows(self, file, name, delimiter, columns):
-        row, start = "", 1
+        row, start, between = "", 1, f'"{delimiter}"'
         for number, line in enumerate(file, start=1):
             row = row + line if row else line
             quoted = '"' in row
@@ -167,7 +167,9 @@ class _Checked:
                     raise InputError(f"phenotype table {name}, line {start}: a quote never closed")
                 continue
             if start > 1 and not row.isspace():
-                if quoted:
+                if quoted and row.count('"') == 2 * columns == 2 * row.count(between) + 2:
+                    found = columns  # every cell quoted, as ukbconv writes
+                elif quoted:
                     found = len(next(csv.reader([row], delimiter=delimiter)))
                 else:
                     found = row.count(delimiter) + 1
