@@ -1,6 +1,6 @@
 """Fat-water swaps, found from physics and corrected.
 
-Two facts decide, without trained weights. Under the skin lies fat: the outermost few
+Physics decides, without trained weights (`rim`). Under the skin lies fat: the outermost few
 millimetres of the body hold more fat than what lies deeper. And where two stations
 overlap they show the same tissue. Each station (each leg, in S5 and S6) is one unit
 with two states; the assignment of all units that agrees best with both facts is found
@@ -14,11 +14,11 @@ import numpy as np
 from scipy import ndimage
 
 from iliopsoas.dixon.body import foreground
-from iliopsoas.dixon.rim import rim_evidence
+from iliopsoas.dixon.rim import brightness_evidence, rim_evidence
 from iliopsoas.dixon.stitch import Target
 from iliopsoas.status import Refused, Verdict
 
-WEIGHT_RIM, WEIGHT_OVERLAP = 2.0, 1.0
+WEIGHT_RIM, WEIGHT_BRIGHTNESS, WEIGHT_OVERLAP = 2.0, 0.2, 1.0
 LEG_STATIONS = (5, 6)
 
 
@@ -33,14 +33,15 @@ class Swaps:
     confidence : dict
         Unit -> margin: how much worse the best assignment becomes with that unit the
         other way round. About 1 to 4 where the evidence is clear.
-    rim, overlap : dict
-        The evidence: per unit and per pair of units, -1 to 1; positive speaks for the
-        channels as labelled, and for the same tissue in the same channel.
+    rim, brightness, overlap : dict
+        The evidence: per unit, per unit and per pair of units, within -1 to 1; positive
+        speaks for the channels as labelled, and for the same tissue in the same channel.
     """
 
     swapped: dict
     confidence: dict
     rim: dict
+    brightness: dict
     overlap: dict
     midlines: dict = field(default_factory=dict)
 
@@ -62,7 +63,7 @@ def detect(stations, planes: dict, target: Target) -> Swaps:
     Swaps
     """
     units: list[str] = []
-    rim, overlap, midlines, halves = {}, {}, {}, {}
+    rim, brightness, overlap, midlines, halves = {}, {}, {}, {}, {}
     masks = {}
     for station in stations:
         channels = planes[station.number]
@@ -79,23 +80,27 @@ def detect(stations, planes: dict, target: Target) -> Swaps:
         else:
             everywhere = np.ones((mask.shape[0], mask.shape[2]), bool)
             halves[station.number] = {str(station.number): everywhere}
-        rim |= rim_evidence(channels, mask, halves[station.number], station.spacing[2])
+        seen = (channels, mask, halves[station.number], station.spacing[2])
+        rim |= rim_evidence(*seen)
+        brightness |= brightness_evidence(*seen)
         units += list(halves[station.number])
     for upper, lower in pairwise(stations):
         overlap |= _overlap_evidence(upper, lower, planes, masks, halves)
-    swapped, confidence = solve(units, rim, overlap)
-    return Swaps(swapped, confidence, rim, overlap, midlines)
+    own = {unit: WEIGHT_RIM * rim[unit] + WEIGHT_BRIGHTNESS * brightness[unit] for unit in units}
+    between = {pair: WEIGHT_OVERLAP * value for pair, value in overlap.items()}
+    swapped, confidence = solve(units, own, between)
+    return Swaps(swapped, confidence, rim, brightness, overlap, midlines)
 
 
-def solve(units: list[str], rim: dict, overlap: dict) -> tuple[dict, dict]:
+def solve(units: list[str], own: dict, between: dict) -> tuple[dict, dict]:
     """The best of all assignments, and each unit's margin.
 
     Parameters
     ----------
     units : list of str
-    rim : dict
+    own : dict
         Unit -> evidence for "as labelled".
-    overlap : dict
+    between : dict
         (unit, unit) -> evidence for "both alike".
 
     Returns
@@ -105,10 +110,10 @@ def solve(units: list[str], rim: dict, overlap: dict) -> tuple[dict, dict]:
     states = np.array(list(product((1, -1), repeat=len(units))), dtype=float)
     place = {unit: k for k, unit in enumerate(units)}
     score = np.zeros(len(states))
-    for unit, value in rim.items():
-        score += WEIGHT_RIM * value * states[:, place[unit]]
-    for (a, b), value in overlap.items():
-        score += WEIGHT_OVERLAP * value * states[:, place[a]] * states[:, place[b]]
+    for unit, value in own.items():
+        score += value * states[:, place[unit]]
+    for (a, b), value in between.items():
+        score += value * states[:, place[a]] * states[:, place[b]]
     best = int(score.argmax())
     swapped, confidence = {}, {}
     for unit, k in place.items():
