@@ -8,9 +8,9 @@ from iliopsoas.statistics import formats
 
 SECTIONS = (
     ("Table 1: participants", ("participants.", "ethnicity.", "trait.")),
+    ("Validation", ("dice.", "agreement.")),
     ("Table 2: volumes", ("measure.",)),
     ("Results: sides, correlations", ("asymmetry.", "rho.")),
-    ("Validation", ("dice.", "agreement.")),
 )
 DODGE = {"female": -0.15, "male": 0.15, "all": 0.0}  # of markers, in lines
 SHAPES = {"female": "o", "male": "s", "all": "D"}

@@ -56,16 +56,15 @@ def best_slice(mask, plane: str) -> int:
     return int(np.argmax(np.count_nonzero(mask, axis=others)))
 
 
-def window(mask, spacing=SPACING_MM, margin_mm=60.0):
+def window(mask, spacing=SPACING_MM, margin_mm=(60.0, 60.0, 25.0)):
     """Slices (x, y, z) around the mask's bounding box, `margin_mm` wider, inside the array."""
+    margins = np.broadcast_to(margin_mm, 3)
     where = np.nonzero(mask)
     if not len(where[0]):
         return tuple(slice(0, n) for n in mask.shape)
     return tuple(
-        slice(
-            max(0, int(index.min() - margin_mm / s)), min(n, int(index.max() + margin_mm / s) + 1)
-        )
-        for index, s, n in zip(where, spacing, mask.shape, strict=True)
+        slice(max(0, int(index.min() - m / s)), min(n, int(index.max() + m / s) + 1))
+        for index, s, m, n in zip(where, spacing, margins, mask.shape, strict=True)
     )
 
 
@@ -112,9 +111,17 @@ def surface(axes, mask, spacing=SPACING_MM, colours=None, elevation=12, azimuth=
             linewidth=0,
         )
         collection.set_rasterized(True)
+        collection.set_clip_on(False)
     size = np.array(part.shape) * spacing
-    axes.set_box_aspect(size, zoom=1.35)
+    axes.set(xlim=(0, size[0]), ylim=(-size[1], 0), zlim=(0, size[2]))
+    frame = axes.get_position()
+    page = axes.figure.get_size_inches()
+    tall = frame.height * page[1] / (frame.width * page[0])
+    # Matplotlib fits the box's diagonal into the shorter edge; here its front is to fit
+    fit = min(tall / size[2], 1 / size[0]) * np.linalg.norm(size) / 0.76
+    axes.set_box_aspect(size, zoom=float(fit))
     axes.view_init(elev=elevation, azim=azimuth)
+    axes.set_proj_type("ortho")
     axes.set_axis_off()
 
 
@@ -146,11 +153,16 @@ def figure1(water, annotation, spacing=SPACING_MM):
     water, annotation = np.asarray(water), np.asarray(annotation)
     if not annotation.any():
         return style.empty("The annotation is empty.")
-    drawing = style.figure(style.DOUBLE_MM, 112)
-    layout = drawing.add_gridspec(2, 4, width_ratios=_widths(annotation, spacing))
     box = window(annotation, spacing)
-    inside_water, inside = water[box], annotation[box]
-    bright = grey(inside_water)
+    inside = annotation[box]
+    bright = grey(np.asarray(water)[box])
+    size = np.array(inside.shape) * spacing
+    # millimetres on paper: three columns as wide as the body parts they show, then the surface
+    shown = np.array([size[0], size[1], size[0]])
+    widths = shown / shown.sum() * 126
+    height = widths[2] / size[0] * size[2]
+    drawing = style.figure(style.DOUBLE_MM, 2 * height + 12)
+    layout = drawing.add_gridspec(2, 4, width_ratios=[*widths, style.DOUBLE_MM - 126])
     colours = {LEFT: style.MANUAL, RIGHT: style.MANUAL}
     for column, plane in enumerate(PLANES):
         if plane == "sagittal":  # through one muscle, not between them
@@ -158,39 +170,31 @@ def figure1(water, annotation, spacing=SPACING_MM):
         else:
             index = best_slice(inside, plane)
         picture, mask = slice_of(bright, plane, index), slice_of(inside, plane, index)
-        for row, shown in enumerate(
-            (np.repeat(picture[..., None], 3, 2), _tinted(picture, mask, colours))
-        ):
+        plain, tinted = _tinted(picture, mask, {}), _tinted(picture, mask, colours)
+        for row, (name, image) in enumerate(zip(("abc", "def"), (plain, tinted), strict=True)):
             panel = drawing.add_subplot(layout[row, column])
-            panel.imshow(shown, aspect=aspect_of(plane, spacing), interpolation="bilinear")
+            panel.imshow(image, aspect=aspect_of(plane, spacing), interpolation="bilinear")
             panel.set_axis_off()
-            name = "abcdef"[row * 3 + column]
-            panel.set_title(f"$\\bf{{{name}}}$  {plane}" if row == 0 else f"$\\bf{{{name}}}$")
+            panel.set_anchor("N")
+            panel.set_title(f"$\\bf{{{name[column]}}}$" + (f"  {plane}" if row == 0 else ""))
             if plane != "sagittal":
                 _sides(panel)
-    panel = drawing.add_subplot(layout[:, 3], projection="3d")
-    surface(panel, annotation, spacing)
-    panel.set_title(r"$\bf{g}$  surface", y=0.97)
+    panel = drawing.add_subplot(layout[:, 3])
+    panel.set_axis_off()
+    panel.set_title(r"$\bf{g}$  surface")
+    corner = 128 / style.DOUBLE_MM
+    solid = drawing.add_axes((corner, 0.04, 0.99 - corner, 0.9), projection="3d")
+    solid.set_in_layout(False)
+    surface(solid, annotation, spacing)
     return drawing
-
-
-def _widths(annotation, spacing):
-    x, y, _ = (s.stop - s.start for s in window(annotation, spacing))
-    return [1, 0.75 * y * spacing[1] / (x * spacing[0]) + 0.25, 1, 0.95]
 
 
 def _sides(panel):
     for position, text in ((0.03, "R"), (0.97, "L")):
         panel.text(
-            position,
-            0.5,
-            text,
-            transform=panel.transAxes,
-            color="white",
-            fontsize=6,
-            ha="center",
-            va="center",
-        )
+            position, 0.5, text, transform=panel.transAxes, color="white", fontsize=6,
+            ha="center", va="center",
+        )  # fmt: skip
 
 
 @style.styled
@@ -216,8 +220,14 @@ def figure3(panels):
     colours = {LEFT: style.SIDE["left"], RIGHT: style.SIDE["right"]}
     groups = list(dict.fromkeys(panel["group"] for panel in panels))
     wide = max(sum(panel["group"] == group for panel in panels) for group in groups)
-    drawing = style.figure(style.DOUBLE_MM, 225 if len(groups) > 2 else 120)
-    layout = drawing.add_gridspec((len(groups) + 1) // 2, 2, hspace=0.03, wspace=0.03)
+    tallest = max(
+        np.shape(panel["mask"])[0] / np.shape(panel["mask"])[1] * panel.get("aspect", 1.0)
+        for panel in panels
+    )
+    lines = (len(groups) + 1) // 2
+    one = style.DOUBLE_MM / 2 / wide * tallest
+    drawing = style.figure(style.DOUBLE_MM, lines * (2 * one + 13))
+    layout = drawing.add_gridspec(lines, 2, hspace=0, wspace=0.03)
     letters = iter("abcdefghijklmnopqrstuvwxyz")
     for position, group in enumerate(groups):
         sub = drawing.add_subfigure(layout[position // 2, position % 2])
