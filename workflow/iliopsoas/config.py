@@ -56,8 +56,8 @@ class Phantom(Section):
     )
     faults: list[str] = Field(
         default=["swapped:4", "missing:3", "missing:6", "truncated"],
-        description="Planted faults, one participant each: swapped:STATION, missing:STATION, "
-        "truncated.",
+        description="Planted faults, one participant each, none of them annotated: "
+        "swapped:STATION, missing:STATION, truncated and the others of iliopsoas.phantom.faults.",
     )
     seed: int = Field(2020, description="Seed of the whole cohort.")
 
@@ -73,6 +73,9 @@ class Cohort(Section):
         [(44, 53), (54, 63), (64, 72), (73, 82)],
         description="Inclusive age groups in years; with sex they are the strata. The paper "
         "prints 63-72, which overlaps at 63.",
+    )
+    exclusions: list[str] = Field(
+        [], description="Lists of participants to leave out: one EID per line, no header."
     )
     seed: int = Field(2020, description="Seed of the draw.")
     shard_size: Count = Field(500, description="Participants per shard.")
