@@ -17,6 +17,7 @@ from iliopsoas.sampling.order import ranks
 
 SEXES = ("female", "male")
 BMI_CLASSES = 100  # Kolmogorov-Smirnov distance below about 1 / BMI_CLASSES
+BMI_PERCENTILES = (5, 25, 50, 75, 95)
 KS_LIMIT, KS_FROM = 0.03, 500  # issue: at most 0.03 in each stratum of 500 or more
 
 
@@ -33,8 +34,9 @@ class Draw:
         A row per stratum, then one per sex and one for all: sex, age_group, eligible (people),
         quota, kept (drawn earlier), drawn, shortfall (missing to the quota), filled (beyond
         the quota, for other strata), share_eligible, share_drawn (of the age group, within the
-        population and within the sex), bmi_mean_*, bmi_sd_* (kg/m^2), bmi_ks
-        (Kolmogorov-Smirnov distance of drawn to eligible) and within_limit (missing below 500).
+        population and within the sex), bmi_mean_*, bmi_sd_*, bmi_p5_* to bmi_p95_* (kg/m^2),
+        bmi_ks (Kolmogorov-Smirnov distance of drawn to eligible) and within_limit (missing
+        below 500).
     """
 
     sample: pd.DataFrame
@@ -211,6 +213,8 @@ def _balance(people: pd.DataFrame, strata, quotas) -> pd.DataFrame:
         for name, table in (("eligible", part), ("drawn", drawn)):
             row[f"bmi_mean_{name}"] = table["bmi"].mean()
             row[f"bmi_sd_{name}"] = table["bmi"].std()
+            for percent in BMI_PERCENTILES:
+                row[f"bmi_p{percent}_{name}"] = table["bmi"].quantile(percent / 100)
         row["bmi_ks"] = ks_distance(drawn["bmi"], part["bmi"])
         limited = position < len(strata) and len(drawn) >= KS_FROM
         row["within_limit"] = bool(row["bmi_ks"] <= KS_LIMIT) if limited else None
