@@ -28,6 +28,8 @@ def draw(tables: dict, main: pd.DataFrame, folds=None, examples=(), age_column="
     """
     label = "Age at imaging (years)" if age_column == "age" else "Age at recruitment (years)"
     none = "There was no cross-validation in this run."
+    if folds is not None and folds.empty:
+        folds = None
     figures = {
         "figure2": style.empty(none) if folds is None else validation.figure2(folds, examples),
         "figure4": scatter.figure4(main, tables["asymmetry"]),

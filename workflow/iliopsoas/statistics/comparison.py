@@ -145,7 +145,7 @@ def run_values(tables: dict, table: pd.DataFrame, folds=None, alpha: float = 0.0
             )
         elif row["sex"] == "female":
             found["acceleration.female"] = _claim(not row["accelerates"], row["p"], row["n"])
-    if folds is not None:
+    if folds is not None and not folds.empty:
         found |= _validation(tables, folds)
     return found
 

@@ -120,7 +120,7 @@ def comparisons(folds, both) -> list[tuple[str, str, str, np.ndarray, np.ndarray
     side; second visit against first for the same three volumes.
     """
     found = []
-    if folds is not None:
+    if folds is not None and not folds.empty:
         wide = folds.pivot_table(
             index=["fold", "eid", "instance"],
             columns="side",

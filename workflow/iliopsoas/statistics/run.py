@@ -36,8 +36,8 @@ class Options:
         figure 7 says age at recruitment, its Table 1 is at imaging.
     alpha : float
         Level below which a p is called significant.
-    flag_severities : tuple of str, optional
-        QC severities that the sensitivity analysis leaves out; default all flags.
+    flag_severities : sequence of str, optional
+        QC severities that the sensitivity analysis leaves out; None: every flag.
     seed : int
         Of Shapiro-Wilk's subsample above 5,000.
     """
@@ -48,7 +48,7 @@ class Options:
     basis: int = 10
     age_column: str = "age"
     alpha: float = 0.05
-    flag_severities: tuple[str, ...] | None = None
+    flag_severities: tuple[str, ...] | None = ("serious", "review")
     seed: int = 2020
 
 
@@ -102,14 +102,14 @@ def compute(
     -------
     dict of DataFrame
         flow, table1, table2, normality, correlations, sex_differences, asymmetry,
-        handedness, gam, gam_curve, acceleration, repeat, bland_altman, sensitivity; table_s1
-        and cross_validation with one explaining row where their input is absent;
-        paper_comparison.
+        handedness, gam, gam_curve, acceleration, repeat, bland_altman, sensitivity, table_s1,
+        cross_validation (without rows, or with one that says why, where the input is
+        absent), and paper_comparison where `paper` is given.
 
     Raises
     ------
     InputError
-        A column is absent, or nobody of the main visit was measured.
+        A column is absent, or a visit appears twice.
     """
     options = options or Options()
     everyone = cohort.measured(volumes, sample)
@@ -137,10 +137,10 @@ def compute(
         "bland_altman": repeat.bland_altman_table(repeat.comparisons(folds, both)),
         "sensitivity": sensitivity.sensitivity(main, flags, options.flag_severities),
     }
-    if diagnosed is not None:
-        found["table_s1"] = diagnoses.table_s1(main, diagnosed, options.min_cell)
-    if folds is not None:
-        found["cross_validation"] = tables.cross_validation(folds)
+    if diagnosed is None:
+        diagnosed = pd.DataFrame({"eid": [], "icd10": []}, dtype=str)
+    found["table_s1"] = diagnoses.table_s1(main, diagnosed, options.min_cell)
+    found["cross_validation"] = tables.cross_validation(folds)
     if paper is not None:
         numbers = paper if isinstance(paper, pd.DataFrame) else comparison.read_paper(paper)
         run = comparison.run_values(found, main, folds, options.alpha)

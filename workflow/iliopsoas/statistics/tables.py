@@ -178,14 +178,14 @@ def table2_formatted(exact: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def cross_validation(folds: pd.DataFrame) -> pd.DataFrame:
+def cross_validation(folds: pd.DataFrame | None) -> pd.DataFrame:
     """Cross-validation by fold (Table S2).
 
     Parameters
     ----------
-    folds : DataFrame
+    folds : DataFrame or None
         As results/model/cross_validation.tsv: fold, eid, instance, side, dice,
-        automatic_ml, manual_ml.
+        automatic_ml, manual_ml. None or no rows: one row that says so.
 
     Returns
     -------
@@ -194,6 +194,12 @@ def cross_validation(folds: pd.DataFrame) -> pd.DataFrame:
         bias of the volume in ml and percent; then ``all muscles``, and ``mean of folds``,
         whose ``dice_sd`` is the SD between the folds' means: the paper's 0.9046 +- 0.0058.
     """
+    if folds is None or folds.empty:
+        columns = ["fold", "subjects", *(f"dice_{key}" for key in ("mean", "sd", "min", "max"))]
+        columns += ["left_dice_mean", "right_dice_mean", "bias_percent"]
+        row = dict.fromkeys(columns, math.nan)
+        row |= {"fold": "none", "subjects": 0, "note": "no cross-validation in this run"}
+        return pd.DataFrame([row])
     needed = ["fold", "eid", "instance", "side", "dice", "automatic_ml", "manual_ml"]
     require(folds, needed, "cross_validation.tsv")
 
