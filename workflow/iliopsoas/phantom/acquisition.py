@@ -247,7 +247,7 @@ def _shading(rng, shape, number):
     bowl = 0.10 * (x**2)[None, None] + 0.08 * (y**2)[None, :, None] - 0.06
     bowl = bowl - 0.05 * (z**2)[:, None, None]
     # The gradients' edge: bright in the free-breathing neck station, dark below it.
-    edge = np.clip((np.abs(x) - 0.90) / 0.10, 0, 1) ** 2
+    edge = np.clip((np.abs(x) - 0.89) / 0.08, 0, 1) ** 2
     edge = 1 + (1.2 if number == 1 else -0.85) * edge
     return (field + noise + bowl) * edge
 

@@ -8,10 +8,12 @@ trochanter.
 """
 
 import numpy as np
+from scipy import ndimage
 
 from iliopsoas import grid
 from iliopsoas.phantom import shapes
 
+THINNEST, THICKEST = 0.4, 1.75  # thickness against the annotated muscles
 BASE_ML = 200.0  # both annotated muscles of the table below, one side
 
 # z, x, y, a, b, degrees
@@ -80,11 +82,20 @@ def distance(canvas, habitus, side, volume_ml, rise, rng):
     -------
     box : tuple of slice
     distance : ndarray
-        Negative inside; exactly the voxels below 0 make up the volume, to within
-        one voxel.
+        Negative inside; about the volume, see `fit_volume`.
+
+    Raises
+    ------
+    ValueError
+        Where the volume is out of proportion to the body.
     """
     across, depth, trunk, _ = canvas.frame.scale
-    thickness = np.sqrt(volume_ml / (BASE_ML * across * depth * trunk))
+    thickness = np.sqrt(max(volume_ml, 0) / (BASE_ML * across * depth * trunk))
+    if not THINNEST < thickness < THICKEST:
+        raise ValueError(
+            f"iliopsoas of {volume_ml:.1f} ml does not fit the body; expected about "
+            f"{BASE_ML * THINNEST**2:.0f} to {BASE_ML * THICKEST**2:.0f} ml per side"
+        )
     round_ = habitus.psoas_roundness * rng.lognormal(0, 0.04)
     share = thickness * rng.lognormal(0, 0.04)  # psoas against iliacus
     bulge = rng.normal(0, 1.5, 4)  # where along its course the muscle is fullest
@@ -144,16 +155,16 @@ def fit_volume(field, blocked, volume_ml, voxel_ml=grid.VOXEL_ML):
     ndarray
         Distance; blocked voxels are far outside.
 
-    Raises
-    ------
-    ValueError
-        Where the box cannot hold the volume.
+    Returned voxels below 0 hang together; their number is the volume's, bar ties.
     """
     wanted = round(volume_ml / voxel_ml)
     free = np.where(blocked, np.float32(1e3), field)
-    if wanted < 1 or wanted >= np.count_nonzero(free < 12.0):
-        raise ValueError(
-            f"iliopsoas of {volume_ml:.1f} ml does not fit the body; expected about 30 to 500 ml"
-        )
-    level = np.partition(free, wanted - 1, axis=None)[wanted - 1]
-    return free - level - np.float32(1e-5)
+    while True:
+        level = np.partition(free, wanted - 1, axis=None)[wanted - 1]
+        inside = free <= level
+        pieces, count = ndimage.label(inside)
+        if count <= 1 or level > 100:
+            return free - level - np.float32(1e-5)
+        sizes = np.bincount(pieces.ravel())
+        sizes[0] = 0
+        free[inside & (pieces != sizes.argmax())] = 1e3  # specks beyond bone are no muscle

@@ -48,7 +48,7 @@ ILIUM = Tissue(24, 0.10, 0.60, 0.30)
 # Muscles: the same signal within a few per cent, told apart by the fat between them.
 ILIOPSOAS = Tissue(40, 0.500, 0.0, 0.035)
 PSOAS_NEIGHBOUR = Tissue(41, 0.495, 0.0, 0.035)  # quadratus lumborum, erector spinae
-WALL = Tissue(42, 0.485, 0.0, 0.035)
+WALL = Tissue(42, 0.500, 0.0, 0.035)
 GLUTEAL = Tissue(43, 0.500, 0.0, 0.035)
 THIGH = Tissue(44, 0.505, 0.0, 0.035)
 SHOULDER = Tissue(45, 0.490, 0.0, 0.035)
