@@ -48,6 +48,7 @@ def sample_balance(balance, min_cell: int = 5):
     for axes in (people, bmi):
         axes.set_xticks(range(len(groups)), [group.replace("-", "\N{EN DASH}") for group in groups])
         axes.set_xlabel("Age (years)")
+    bmi.set_xlim(people.get_xlim())
     people.set_ylabel("Participants drawn")
     people.set_ylim(0, top)
     people.legend(ncols=3, loc="upper left")
