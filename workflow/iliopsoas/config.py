@@ -91,7 +91,17 @@ class Landmarks(Section):
     """Hips and shoulders."""
 
     atlas: str | None = Field(
-        None, description="Folder of body masks with landmarks for the published route."
+        None,
+        description="Folder of body masks with landmarks: registration to them (the published "
+        "route) instead of the body shape model.",
+    )
+    atlas_bodies: Count | None = Field(
+        None, description="Bodies of the atlas to register; every body when empty. Published: 35."
+    )
+    least_confidence: Share = Field(
+        0.45,
+        description="Evenness of a femoral head's edge in the images (0 to 1) below which the "
+        "coarse position stands.",
     )
 
 
@@ -248,7 +258,27 @@ class QualityControl(Section):
 class Statistics(Section):
     """Tests and tables."""
 
-    min_cell: Count = Field(5, description="Counts below this are suppressed in shared tables.")
+    instance: Literal[2, 3] = Field(2, description="Imaging visit of the main statistics.")
+    repeat_instance: Literal[2, 3] = Field(3, description="Visit compared with it.")
+    min_cell: Count = Field(
+        5, description="Counts below this are suppressed in shared tables; 1 shows everything."
+    )
+    basis: Annotated[int, Field(ge=4)] = Field(
+        10, description="Basis functions of the curve of the muscle index by age."
+    )
+    age_column: str = Field(
+        "age",
+        description="Column of sample.tsv used as age in correlations and curve; the paper's "
+        "Figure 7 says age at recruitment, its Table 1 is age at imaging.",
+    )
+    alpha: Share = Field(0.05, description="Level below which a p is called significant.")
+    flag_severities: list[str] = Field(
+        ["serious", "review"],
+        description="Severities of quality flags that the sensitivity analysis leaves out.",
+    )
+    seed: int = Field(
+        2020, description="Seed of the 5,000 values tested for normality where there are more."
+    )
 
 
 class Figures(Section):

@@ -1,6 +1,6 @@
 """All tables and figures of a large cohort: seconds and peak memory.
 
-    python benchmarks/statistics.py [--participants 100000]
+    python benchmarks/cohort_statistics.py [--participants 100000]
 
 The target is 60 s and 2 GB for 100,000 participants, on one core. The rows are a synthetic
 cohort of 5,000 drawn again and again with small changes; the cohort is not timed.
