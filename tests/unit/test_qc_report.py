@@ -79,3 +79,37 @@ def test_the_figure_is_drawn_for_any_cohort(cohort, tmp_path, rows):
     paths = style.save(drawing, tmp_path, "qc", dpi=60)
     assert all(path.stat().st_size > 2000 for path in paths)
     assert "1000010" not in paths[1].read_text()
+
+
+def test_judgement_takes_rejected_participants_out_and_says_what_it_could_not_do(tmp_path):
+    from test_qc_flags import make_cohort, put
+
+    from iliopsoas import volumes
+    from iliopsoas.qc import judge
+
+    sample, ledgers = make_cohort(60)
+    ledgers["segment"]["fingerprint"] = "now"
+    put(ledgers["volumes"], 3, left_outside_body_percent=20.0)
+    table = volumes.table(sample, ledgers)
+    people = list(sample["eid"])
+    saved = tmp_path / "decisions.tsv"
+    saved.write_text(
+        "eid\tinstance\trater\tdecision\tnote\ttime\tmode\tjudged\n"
+        f"{people[3]}\t2\tjf\treject\tbad\t2026-01-01\topen\tnow\n"
+        f"{people[4]}\t2\tjf\treject\tbad\t2026-01-01\topen\tbefore\n"
+        f"{people[5]}\t2\tjf\taccept\t\t2026-01-01\topen\tnow\n"
+        "9999999\t2\tjf\treject\twithdrawn\t2026-01-01\topen\tnow\n"
+    )
+    found = judge.judge(sample, table, ledgers, {"review_sample": 30}, saved)
+    assert list(found.excluded["eid"]) == [people[3]]
+    assert "9999999" not in set(found.decided["eid"])
+    assert any("earlier masks" in note for note in found.notes)
+    assert any("predicted quality" in note for note in found.notes)
+    assert found.verdicts.loc[0, "eid"] == people[3]
+    assert list(found.volumes["eid"]) == people
+    assert found.residual.loc[0, "drawn"] == 30
+    everyone = found.shares.set_index("group").loc["all"]
+    assert (everyone["excluded"], everyone["flagged"] - everyone["flagged_after"]) == (1, 1)
+    alone = judge.judge(sample, table, ledgers)
+    assert alone.excluded.empty
+    assert alone.kappa.empty

@@ -1,0 +1,121 @@
+"""Everything quality control says about a cohort, in one call."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from iliopsoas.config import QualityControl
+from iliopsoas.files import KEY
+from iliopsoas.qc import audit, decisions, evidence, flags, quality, report
+from iliopsoas.status import InputError
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Tables of results/qc, by file name.
+
+    Parameters
+    ----------
+    volumes : DataFrame
+        The volume table with ``qc_verdict`` and ``qc_flags``.
+    cohort : DataFrame
+        Everything the flags looked at, for figures; not written.
+    flags, summary, verdicts : DataFrame
+        See `qc.flags`.
+    quality : DataFrame
+        Predicted quality per side; empty where no model could be made, `notes` says why.
+    drawn : DataFrame
+        The blinded sample.
+    decided, excluded, kappa : DataFrame
+        Decisions combined, who leaves the statistics, agreement of raters.
+    residual : DataFrame
+        One row: the residual failure rate with its interval.
+    shares, before_after : DataFrame
+        See `qc.report`.
+    notes : list of str
+        What could not be done, for the log.
+    """
+
+    volumes: pd.DataFrame
+    cohort: pd.DataFrame
+    flags: pd.DataFrame
+    summary: pd.DataFrame
+    verdicts: pd.DataFrame
+    quality: pd.DataFrame
+    drawn: pd.DataFrame
+    decided: pd.DataFrame
+    excluded: pd.DataFrame
+    kappa: pd.DataFrame
+    residual: pd.DataFrame
+    shares: pd.DataFrame
+    before_after: pd.DataFrame
+    notes: list
+
+
+def _predicted(cohort, rows, notes):
+    """Predicted quality of everyone and the ledger for the flags; both empty without a model."""
+    nobody = pd.DataFrame(columns=[*KEY, "side"])
+    features = quality.cohort_features(cohort)
+    if rows is None or not len(features):
+        notes.append("no predicted quality: no held-out rows to learn from, or no volumes")
+        return nobody, None
+    try:
+        model = quality.fit(rows)
+    except InputError as error:
+        notes.append(f"no predicted quality: {error}")
+        return nobody, None
+    return quality.participants(features, model)
+
+
+def judge(sample, volumes, ledgers, settings=None, decided=None, quality_rows=None) -> Judgement:
+    """Flags, verdicts, predicted quality, exclusions and report tables of a cohort.
+
+    Parameters
+    ----------
+    sample, volumes : DataFrame
+        The cohort's sample; the table of `volumes.table`.
+    ledgers : dict of str to DataFrame
+        Stage to ledger.
+    settings : mapping, optional
+        Section qc of the configuration; missing keys take its defaults.
+    decided : DataFrame or path, optional
+        Review decisions: a TSV, a folder of them, or what `decisions.read` returned.
+    quality_rows : DataFrame, optional
+        From `quality.held_out_rows`.
+    """
+    settings = QualityControl().model_dump() | dict(settings or {})
+    notes = []
+    cohort = evidence.cohort(sample, volumes, ledgers)
+    sides, people = _predicted(cohort, quality_rows, notes)
+    if people is not None:
+        named = people.rename(columns={"predicted_dice": "quality.predicted_dice"})
+        cohort = cohort.merge(named, on=KEY, how="left", validate="one_to_one")
+    raised, summary = flags.evaluate(cohort, settings)
+    verdicts = flags.verdicts(cohort, raised)
+    drawn = audit.draw(verdicts, settings["review_sample"], settings["review_seed"])
+
+    if decided is None:
+        decided = pd.DataFrame(columns=[*decisions.COLUMNS, *decisions.OPTIONAL], dtype=str)
+    elif not isinstance(decided, pd.DataFrame):
+        decided = decisions.read(decided)
+    combined = decisions.combine(decided, volumes)
+    stale = int((combined["decision"] == "").sum())
+    if stale:
+        notes.append(f"{stale} participants have only decisions on earlier masks; look again")
+    excluded = decisions.excluded(combined)
+    return Judgement(
+        volumes=flags.annotate(volumes, verdicts),
+        cohort=cohort,
+        flags=raised,
+        summary=summary,
+        verdicts=verdicts,
+        quality=sides,
+        drawn=drawn,
+        decided=combined,
+        excluded=excluded,
+        kappa=decisions.kappa(decided),
+        residual=pd.DataFrame([decisions.residual_failure_rate(combined, drawn)]),
+        shares=report.shares(cohort, verdicts, excluded),
+        before_after=report.before_after(cohort, verdicts, excluded),
+        notes=notes,
+    )
