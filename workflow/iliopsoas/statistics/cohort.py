@@ -90,7 +90,7 @@ def measured(volumes: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
     require(sample, ["sex", "ethnicity", "handedness"], "sample.tsv")
     require(sample, [trait.column for trait in TRAITS], "sample.tsv")
     good = volumes[
-        (volumes["status"] == Verdict.OK) & volumes[["left_ml", "right_ml"]].notna().all(1)
+        (volumes["status"] == Verdict.OK) & volumes[["left_ml", "right_ml"]].notna().all(axis=1)
     ]
     table = sample.drop(columns=[c for c in columns if c in sample]).merge(
         good[KEY + columns], on=KEY, how="inner"

@@ -223,7 +223,8 @@ def acceleration(
     DataFrame
         Per sex the broken stick's break, slopes and p (see `broken_stick`), and from the
         curve: the ages of which the slope (and the bend) is below zero with simultaneous
-        95 % confidence; ``accelerates`` (change below 0 and p < alpha); statement. A last
+        95 % confidence; ``accelerates`` (p < alpha, and the
+        slope falls and ends below 0); statement. A last
         row, ``male - female``, compares the change of slope between the sexes.
     """
     rows = []
@@ -237,7 +238,7 @@ def acceleration(
             row[f"{name}_below_0_from"], row[f"{name}_below_0_to"] = _first_run(
                 part["x"].to_numpy(), holds
             )
-        row["accelerates"] = bool(row["p"] < alpha and row["change"] < 0)
+        row["accelerates"] = bool(row["p"] < alpha and row["change"] < 0 and row["slope_after"] < 0)
         row["statement"] = _statement(sex, row, alpha)
         rows.append(row)
     female, male = rows
