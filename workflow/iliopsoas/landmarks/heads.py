@@ -45,14 +45,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Heads:
-    """Both heads; confidence is the evenness (0 to 1) of the less certain one."""
+    """Both heads (voxels), and a confidence from 0 to 1.
+
+    The confidence is the evenness of the less certain head, less what it costs to lie far
+    from the coarse position and to be unlike the other one.
+    """
 
     right: tuple[float, float, float]
     left: tuple[float, float, float]
     confidence: float
 
 
-def refine(water, fat, right, left, least: float = 0.45) -> Heads | None:
+def refine(water, fat, right, left) -> Heads | None:
     """Find both femoral heads near coarse positions.
 
     Parameters
@@ -61,30 +65,29 @@ def refine(water, fat, right, left, least: float = 0.45) -> Heads | None:
         Stitched volumes, voxel order LAS.
     right, left : tuple of float
         Coarse positions (voxels).
-    least : float
-        Evenness below which an edge is not believed to be a head's.
 
     Returns
     -------
     Heads or None
-        None where the images do not show two heads: the coarse positions stand.
+        None where the images show no ball of fat at all near a coarse position. Whether
+        the confidence is enough is for the caller to say.
     """
     sides = [_candidates(water, fat, np.asarray(start)) for start in (right, left)]
-    best, best_value = None, -np.inf
+    best, confidence = None, -np.inf
     for a, b in product(*sides):
         apart = (a.offset - b.offset) / _ALIKE_MM
         size = (a.radius - b.radius) / 3.0
-        prior = a.prior + b.prior
-        value = a.score + b.score - prior - _ALIKE_COST * (apart @ apart + size * size)
-        if value > best_value:
-            best, best_value = (a, b), value
+        unlike = _ALIKE_COST * (apart @ apart + size * size)
+        worse = min(a.score - a.prior, b.score - b.prior)
+        # the sum decides, so that one clear head helps to find the other
+        value = a.score - a.prior + b.score - b.prior - unlike
+        if best is None or value > best[0]:
+            best, confidence = (value, a, b), worse - unlike
     if best is None:
         return None
-    confidence = min(candidate.score for candidate in best)
-    if confidence < least:
-        return None
+    _, a, b = best
     return Heads(
-        tuple(float(v) for v in best[0].index), tuple(float(v) for v in best[1].index), confidence
+        tuple(map(float, a.index)), tuple(map(float, b.index)), float(max(confidence, 0.0))
     )
 
 

@@ -7,8 +7,12 @@ from iliopsoas.landmarks import atlas as atlas_route
 from iliopsoas.landmarks import coarse, heads, silhouette
 from iliopsoas.landmarks.silhouette import Silhouette
 
+LEAST_CONFIDENCE = 0.45
 
-def locate(body, water=None, fat=None, atlas=None) -> dict:
+
+def locate(
+    body, water=None, fat=None, atlas=None, atlas_bodies=None, least_confidence=LEAST_CONFIDENCE
+) -> dict:
     """Find shoulders, femoral heads and knees.
 
     Parameters
@@ -19,7 +23,12 @@ def locate(body, water=None, fat=None, atlas=None) -> dict:
         On the same grid. With both, the femoral heads are refined to their centres.
     atlas : path, optional
         Folder of body masks with landmarks: the published route (affine registration,
-        about half a minute a participant) instead of the shape model.
+        1 to 2 seconds per body of the atlas) instead of the shape model.
+    atlas_bodies : int, optional
+        Register only this many bodies of the atlas; default all.
+    least_confidence : float
+        Evenness (0 to 1) of a femoral head's edge below which the images are not
+        believed and the coarse position stands, see `heads`.
 
     Returns
     -------
@@ -34,10 +43,12 @@ def locate(body, water=None, fat=None, atlas=None) -> dict:
         Not voxel order LAS, other voxels than the stitched grid's, or images that do not
         lie on the body mask's grid.
     """
-    return locate_with_record(body, water, fat, atlas)[0]
+    return locate_with_record(body, water, fat, atlas, atlas_bodies, least_confidence)[0]
 
 
-def locate_with_record(body, water=None, fat=None, atlas=None) -> tuple[dict, dict]:
+def locate_with_record(
+    body, water=None, fat=None, atlas=None, atlas_bodies=None, least_confidence=LEAST_CONFIDENCE
+) -> tuple[dict, dict]:
     """As `locate`, and how it was found.
 
     Returns
@@ -57,10 +68,14 @@ def locate_with_record(body, water=None, fat=None, atlas=None) -> tuple[dict, di
         "hip_spread": None,
         "shoulder_spread": None,
     }
-    found = _by_shape(mask) if atlas is None else _by_atlas(mask, atlas, record)
+    found = _by_shape(mask) if atlas is None else _by_atlas(mask, atlas, atlas_bodies, record)
     if water is not None and fat is not None and "11" in found and "12" in found:
         found |= _refined(
-            _on_grid_of(body, water, "water"), _on_grid_of(body, fat, "fat"), found, record
+            _on_grid_of(body, water, "water"),
+            _on_grid_of(body, fat, "fat"),
+            found,
+            least_confidence,
+            record,
         )
     landmarks = {}
     for key in atlas_route.KEYS:
@@ -76,10 +91,10 @@ def _by_shape(mask) -> dict:
     return {} if shape is None else coarse.locate(shape)
 
 
-def _by_atlas(mask, folder, record) -> dict:
+def _by_atlas(mask, folder, limit, record) -> dict:
     if not np.any(mask):
         return {}
-    found, spread = atlas_route.locate(mask, folder)
+    found, spread = atlas_route.locate(mask, folder, limit)
     for name, keys in (("hip_spread", ("11", "12")), ("shoulder_spread", ("1", "2"))):
         known = [spread[key][2] for key in keys if key in spread]
         record[name] = round(max(known), 2) if known else None
@@ -93,11 +108,10 @@ def _on_grid_of(body, image, what):
     return silhouette.on_stitched_grid(grid.require_las(image, what))[0]
 
 
-def _refined(water, fat, found, record) -> dict:
+def _refined(water, fat, found, least, record) -> dict:
     result = heads.refine(water, fat, found["11"], found["12"])
-    if result is None:
-        record["hip_confidence"] = 0.0
+    record["hip_confidence"] = 0.0 if result is None else round(result.confidence, 3)
+    if result is None or result.confidence < least:
         return {}
-    record["hip_confidence"] = round(result.confidence, 3)
     record["refined"] = "11 12"
     return {"11": result.right, "12": result.left}
