@@ -2,12 +2,13 @@
 
 from iliopsoas import files, logs, stages
 
-with logs.to_file(snakemake.log[0]):
-    plan = stages.cohort(
-        snakemake.params.releases,
-        snakemake.input.withdrawals,
-        results=snakemake.params.results,
-        **snakemake.params.cohort,
-    )
-    for name in ("sample", "shards", "exclusions", "balance", "diagnoses", "table_report"):
-        files.write_tsv(snakemake.output[name], getattr(plan, name))
+if __name__ == "__main__":  # worker processes import this file
+    with logs.to_file(snakemake.log[0]):
+        plan = stages.cohort(
+            snakemake.params.releases,
+            snakemake.input.withdrawals,
+            results=snakemake.params.results,
+            **snakemake.params.cohort,
+        )
+        for name in ("sample", "shards", "exclusions", "balance", "diagnoses", "table_report"):
+            files.write_tsv(snakemake.output[name], getattr(plan, name))

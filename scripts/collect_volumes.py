@@ -2,7 +2,8 @@
 
 from iliopsoas import files, logs, stages, volumes
 
-with logs.to_file(snakemake.log[0]):
-    ledgers = stages.read_ledgers({stage: snakemake.input[stage] for stage in volumes.STAGES})
-    sample = files.read_tsv(snakemake.input.sample)
-    files.write_tsv(snakemake.output.volumes, volumes.table(sample, ledgers))
+if __name__ == "__main__":  # worker processes import this file
+    with logs.to_file(snakemake.log[0]):
+        ledgers = stages.read_ledgers({stage: snakemake.input[stage] for stage in volumes.STAGES})
+        sample = files.read_tsv(snakemake.input.sample)
+        files.write_tsv(snakemake.output.volumes, volumes.table(sample, ledgers))

@@ -2,13 +2,14 @@
 
 from iliopsoas import logs, stages
 
-with logs.to_file(snakemake.log[0]):
-    stages.dixon(
-        snakemake.input.manifest,
-        snakemake.output.ledger,
-        results=snakemake.params.results,
-        version=snakemake.params.version,
-        parameters=snakemake.params.parameters,
-        processes=snakemake.threads,
-        time_limit_s=snakemake.params.time_limit_s,
-    )
+if __name__ == "__main__":  # worker processes import this file
+    with logs.to_file(snakemake.log[0]):
+        stages.dixon(
+            snakemake.input.manifest,
+            snakemake.output.ledger,
+            results=snakemake.params.results,
+            version=snakemake.params.version,
+            parameters=snakemake.params.parameters,
+            processes=snakemake.threads,
+            time_limit_s=snakemake.params.time_limit_s,
+        )

@@ -2,11 +2,12 @@
 
 from iliopsoas import files, logs, stages
 
-with logs.to_file(snakemake.log[0]):
-    table = stages.folds(
-        snakemake.input.manifests,
-        snakemake.input.ledgers,
-        number=snakemake.params.folds,
-        seed=snakemake.params.seed,
-    )
-    files.write_tsv(snakemake.output.folds, table)
+if __name__ == "__main__":  # worker processes import this file
+    with logs.to_file(snakemake.log[0]):
+        table = stages.folds(
+            snakemake.input.manifests,
+            snakemake.input.ledgers,
+            number=snakemake.params.folds,
+            seed=snakemake.params.seed,
+        )
+        files.write_tsv(snakemake.output.folds, table)

@@ -2,13 +2,14 @@
 
 from iliopsoas import files, logs, stages
 
-with logs.to_file(snakemake.log[0]):
-    table = stages.learning_rate_sweep(
-        snakemake.input.folds,
-        snakemake.input.crops,
-        snakemake.params.folder,
-        training=snakemake.params.training,
-        network=snakemake.params.network,
-        crop=snakemake.params.crop,
-    )
-    files.write_tsv(snakemake.output.table, table)
+if __name__ == "__main__":  # worker processes import this file
+    with logs.to_file(snakemake.log[0]):
+        table = stages.learning_rate_sweep(
+            snakemake.input.folds,
+            snakemake.input.crops,
+            snakemake.params.folder,
+            training=snakemake.params.training,
+            network=snakemake.params.network,
+            crop=snakemake.params.crop,
+        )
+        files.write_tsv(snakemake.output.table, table)

@@ -3,5 +3,6 @@
 from iliopsoas import logs
 from iliopsoas.phantom import cohort
 
-with logs.to_file(snakemake.log[0]):
-    cohort.make(**snakemake.params.phantom, processes=snakemake.threads)
+if __name__ == "__main__":  # worker processes import this file
+    with logs.to_file(snakemake.log[0]):
+        cohort.make(**snakemake.params.phantom, processes=snakemake.threads)

@@ -2,14 +2,15 @@
 
 from iliopsoas import logs, stages
 
-with logs.to_file(snakemake.log[0]):
-    stages.segment(
-        snakemake.input.manifest,
-        snakemake.input.crops,
-        snakemake.input.weights,
-        snakemake.output.ledger,
-        results=snakemake.params.results,
-        version=snakemake.params.version,
-        parameters=snakemake.params.parameters,
-        crop=snakemake.params.crop,
-    )
+if __name__ == "__main__":  # worker processes import this file
+    with logs.to_file(snakemake.log[0]):
+        stages.segment(
+            snakemake.input.manifest,
+            snakemake.input.crops,
+            snakemake.input.weights,
+            snakemake.output.ledger,
+            results=snakemake.params.results,
+            version=snakemake.params.version,
+            parameters=snakemake.params.parameters,
+            crop=snakemake.params.crop,
+        )

@@ -2,17 +2,18 @@
 
 from iliopsoas import files, logs, stages, statistics
 
-with logs.to_file(snakemake.log[0]):
-    folds = snakemake.input.get("cross_validation")
-    statistics.run_all(
-        stages.accepted(
-            files.read_tsv(snakemake.input.volumes), files.read_tsv(snakemake.input.excluded)
-        ),
-        stages.sampled(files.read_tsv(snakemake.input.sample)),
-        files.read_tsv(snakemake.input.diagnoses),
-        files.read_tsv(folds) if folds else None,
-        files.read_tsv(snakemake.input.flags),
-        snakemake.params.folder,
-        statistics.Options(**snakemake.params.statistics),
-        snakemake.input.paper,
-    )
+if __name__ == "__main__":  # worker processes import this file
+    with logs.to_file(snakemake.log[0]):
+        folds = snakemake.input.get("cross_validation")
+        statistics.run_all(
+            stages.accepted(
+                files.read_tsv(snakemake.input.volumes), files.read_tsv(snakemake.input.excluded)
+            ),
+            stages.sampled(files.read_tsv(snakemake.input.sample)),
+            files.read_tsv(snakemake.input.diagnoses),
+            files.read_tsv(folds) if folds else None,
+            files.read_tsv(snakemake.input.flags),
+            snakemake.params.folder,
+            statistics.Options(**snakemake.params.statistics),
+            snakemake.input.paper,
+        )

@@ -2,13 +2,14 @@
 
 from iliopsoas import logs, stages
 
-with logs.to_file(snakemake.log[0]):
-    stages.train(
-        snakemake.input.folds,
-        snakemake.input.crops,
-        snakemake.params.folder,
-        model=snakemake.wildcards.model,
-        training=snakemake.params.training,
-        network=snakemake.params.network,
-        crop=snakemake.params.crop,
-    )
+if __name__ == "__main__":  # worker processes import this file
+    with logs.to_file(snakemake.log[0]):
+        stages.train(
+            snakemake.input.folds,
+            snakemake.input.crops,
+            snakemake.params.folder,
+            model=snakemake.wildcards.model,
+            training=snakemake.params.training,
+            network=snakemake.params.network,
+            crop=snakemake.params.crop,
+        )

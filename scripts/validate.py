@@ -2,14 +2,15 @@
 
 from iliopsoas import files, logs, stages
 
-with logs.to_file(snakemake.log[0]):
-    table = stages.validate(
-        snakemake.input.folds,
-        snakemake.input.crops,
-        snakemake.input.weights,
-        snakemake.output.examples,
-        fold=int(snakemake.wildcards.fold),
-        parameters=snakemake.params.parameters,
-        crop=snakemake.params.crop,
-    )
-    files.write_tsv(snakemake.output.table, table)
+if __name__ == "__main__":  # worker processes import this file
+    with logs.to_file(snakemake.log[0]):
+        table = stages.validate(
+            snakemake.input.folds,
+            snakemake.input.crops,
+            snakemake.input.weights,
+            snakemake.output.examples,
+            fold=int(snakemake.wildcards.fold),
+            parameters=snakemake.params.parameters,
+            crop=snakemake.params.crop,
+        )
+        files.write_tsv(snakemake.output.table, table)

@@ -126,7 +126,7 @@ def test_a_ledger_with_a_hole_is_never_written(tmp_path):
 def test_an_unreadable_state_counts_as_no_state(tmp_path):
     todo = tasks(tmp_path, ["ok"])
     run(tmp_path, todo, time_limit_s=20)
-    state = files.subject_folder(tmp_path, todo[0].eid, "2") / "stage.json"
+    state = files.subject_folder(tmp_path, todo[0].eid, "2") / "stage.state.json"
     state.write_text(state.read_text()[:20])
     run(tmp_path, todo, time_limit_s=20)
     assert calls(tmp_path, todo[0]) == "xx"

@@ -165,7 +165,7 @@ class Stage:
     Parameters
     ----------
     name : str
-        The stage; its states are ``<subject folder>/<name>.json``.
+        The stage; its states are ``<subject folder>/<name>.state.json``.
     results : path
         Folder of all results.
     outputs : tuple of str
@@ -197,11 +197,13 @@ class Stage:
     def finish(self, task: Task, outcome: Outcome, record: dict | None = None) -> None:
         """Record an outcome; outputs of an earlier success do not outlive a refusal."""
         folder = self.folder(task)
+        for litter in folder.glob(".partial-*"):  # of a worker that was killed
+            litter.unlink()
         if outcome.verdict != Verdict.OK:
             for name in self.outputs:
                 (folder / name).unlink(missing_ok=True)
         files.write_json(
-            folder / f"{self.name}.json",
+            folder / f"{self.name}.state.json",
             {
                 "verdict": str(outcome.verdict),
                 "message": outcome.message,
@@ -269,7 +271,7 @@ class Stage:
 
 def read_state(results, eid, instance, stage: str) -> dict | None:
     """A participant's state at a stage; None where there is none that can be read."""
-    path = files.subject_folder(results, eid, instance) / f"{stage}.json"
+    path = files.subject_folder(results, eid, instance) / f"{stage}.state.json"
     try:
         return files.read_json(path)
     except (FileNotFoundError, ValueError):

@@ -44,7 +44,8 @@ def folds(manifests, ledgers, *, number: int, seed: int) -> pd.DataFrame:
         )
     people = pd.concat([files.read_tsv(path) for path in manifests])
     cropped = pd.concat([files.read_tsv(path) for path in ledgers])
-    counts = cropped.loc[cropped["verdict"] == Verdict.OK, "annotation"].value_counts()
+    cropped = cropped.reindex(columns=[*files.KEY, "verdict", "annotation"])
+    counts = cropped["annotation"].fillna("no crop").value_counts()
     log.info("annotations: %s", ", ".join(f"{count} {name}" for name, count in counts.items()))
     usable = cropped[(cropped["verdict"] == Verdict.OK) & (cropped["annotation"] == "ok")]
     people = people.merge(usable[files.KEY], on=files.KEY).sort_values(files.KEY)
