@@ -31,14 +31,33 @@ def make(n=60, seed=0, sexes=("female", "male"), instance="2"):
     total = np.where(male, 815, 542) + rng.normal(0, 80, n) + 4 * (height - 170)
     difference = rng.normal(-7, 15, n)
     keys = {"eid": [str(7391527 + 13 * i) for i in range(n)], "instance": instance}
-    volumes = pd.DataFrame(keys | {"status": "ok", "left_ml": (total + difference) / 2,
-        "right_ml": (total - difference) / 2, "total_ml": total, "mean_ml": total / 2,
-        "difference_ml": difference, "imi_ml_m2": total / (height / 100) ** 2})  # fmt: skip
-    sample = pd.DataFrame(keys | {"sex": sex, "age": rng.integers(44, 83, n).astype(float),
-        "age_group": "44-53", "bmi": rng.normal(26, 4, n), "height_cm": height,
-        "weight_kg": rng.normal(75, 12, n), "ethnicity": "White European",
-        "handedness": rng.choice(["left", "right"], n), "centre": "Reading",
-        "visit_date": "2016-05-01"})  # fmt: skip
+    volumes = pd.DataFrame(
+        keys
+        | {
+            "status": "ok",
+            "left_ml": (total + difference) / 2,
+            "right_ml": (total - difference) / 2,
+            "total_ml": total,
+            "mean_ml": total / 2,
+            "difference_ml": difference,
+            "imi_ml_m2": total / (height / 100) ** 2,
+        }
+    )
+    sample = pd.DataFrame(
+        keys
+        | {
+            "sex": sex,
+            "age": rng.integers(44, 83, n).astype(float),
+            "age_group": "44-53",
+            "bmi": rng.normal(26, 4, n),
+            "height_cm": height,
+            "weight_kg": rng.normal(75, 12, n),
+            "ethnicity": "White European",
+            "handedness": rng.choice(["left", "right"], n),
+            "centre": "Reading",
+            "visit_date": "2016-05-01",
+        }
+    )
     return volumes, sample
 
 
@@ -121,10 +140,12 @@ def test_missing_values_are_left_out_and_counted():
         (tests.shapiro([3, 3, 3, 3]), "equal"),
         (tests.kruskal([[1, 2], []]), "1 groups"),
         (tests.adjusted_difference([1, 2, 3, 4], [1, 2, 3, 4], [True] * 4)[0], "one group"),
-        (tests.adjusted_difference([1, 2, 3, 5], [1, 1, 1, 1], [True, True, False, False])[0],
-         "does not vary"),
+        (
+            tests.adjusted_difference([1, 2, 3, 5], [1, 1, 1, 1], [True, True, False, False])[0],
+            "does not vary",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_tested_has_a_reason_and_no_number(result, reason):
     assert math.isnan(result.p)
     assert math.isnan(result.estimate)
@@ -211,10 +232,14 @@ def test_cross_validation_means_and_the_spread_between_folds():
     rows = [
         (fold, str(eid), "2", side, dice, 100.0, 98.0)
         for fold, eid, side, dice in [
-            (1, 1, "left", 0.8), (1, 1, "right", 0.9), (1, 2, "left", 0.7), (1, 2, "right", 0.8),
-            (2, 3, "left", 0.9), (2, 3, "right", 1.0),
+            (1, 1, "left", 0.8),
+            (1, 1, "right", 0.9),
+            (1, 2, "left", 0.7),
+            (1, 2, "right", 0.8),
+            (2, 3, "left", 0.9),
+            (2, 3, "right", 1.0),
         ]
-    ]  # fmt: skip
+    ]
     columns = ["fold", "eid", "instance", "side", "dice", "automatic_ml", "manual_ml"]
     exact = tables.cross_validation(pd.DataFrame(rows, columns=columns)).set_index("fold")
     assert exact.loc["1", "subjects"] == 2
@@ -250,7 +275,7 @@ def test_cross_validation_means_and_the_spread_between_folds():
         ("Block M00", "", ""),
         ("", "", ""),
     ],
-)  # fmt: skip
+)
 def test_icd10_chapters_and_blocks(code, block, chapter):
     found = diagnoses.classify([code]).iloc[0]
     assert (found["block"], found["chapter"]) == (block, chapter)
@@ -373,8 +398,13 @@ def test_height_correction_removes_what_height_explains():
     n = 4000
     male = np.arange(n) % 2 == 1
     height = np.where(male, 176, 163) + rng.normal(0, 6, n)
-    table = pd.DataFrame({"sex": np.where(male, "male", "female"), "height_cm": height,
-                          "total_ml": 5 * height + rng.normal(0, 20, n)})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "sex": np.where(male, "male", "female"),
+            "height_cm": height,
+            "total_ml": 5 * height + rng.normal(0, 20, n),
+        }
+    )
     table["imi_ml_m2"] = table["total_ml"] / (height / 100) ** 2
     rows = associations.sex_differences(table)
     plain, _, moved, model = (rows.iloc[i] for i in range(4))
@@ -410,8 +440,14 @@ def test_change_per_year_is_of_the_same_person():
 def test_sensitivity_leaves_out_the_flagged():
     table = main_table(n=60)
     table.loc[0, "total_ml"] = 1e6
-    flags = pd.DataFrame({"eid": [table.loc[0, "eid"]], "instance": ["2"], "flag": ["outlier"],
-                          "severity": ["review"]})  # fmt: skip
+    flags = pd.DataFrame(
+        {
+            "eid": [table.loc[0, "eid"]],
+            "instance": ["2"],
+            "flag": ["outlier"],
+            "severity": ["review"],
+        }
+    )
     found = sensitivity.sensitivity(table, flags).set_index(["result", "sex"])
     row = found.loc[("mean total_ml", table.loc[0, "sex"])]
     assert row["value_all"] > 10_000
@@ -472,10 +508,15 @@ def test_tables_are_the_same_whatever_the_order_of_rows():
 @pytest.mark.parametrize(
     ("p", "text"),
     [
-        (1e-16, "< 10⁻¹⁵"), (0.0, "< 10⁻¹⁵"), (0.04, "0.040"), (0.99999, "1.000"),
-        (3.2e-8, "3.2 \N{MULTIPLICATION SIGN} 10⁻⁸"), (9.99e-5, "1.0 \N{MULTIPLICATION SIGN} 10⁻⁴"), (math.nan, "\N{EN DASH}"),
+        (1e-16, "< 10⁻¹⁵"),
+        (0.0, "< 10⁻¹⁵"),
+        (0.04, "0.040"),
+        (0.99999, "1.000"),
+        (3.2e-8, "3.2 \N{MULTIPLICATION SIGN} 10⁻⁸"),
+        (9.99e-5, "1.0 \N{MULTIPLICATION SIGN} 10⁻⁴"),
+        (math.nan, "\N{EN DASH}"),
     ],
-)  # fmt: skip
+)
 def test_p_as_the_paper_prints_it(p, text):
     assert formats.p_value(p) == text
 

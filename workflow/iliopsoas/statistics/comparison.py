@@ -257,6 +257,8 @@ def _judge(item, run) -> dict:
         meets = run.low <= value + 0.5 and run.high >= value - 0.5
         return result | {"within_sampling_error": bool(meets)}
     gap, error = result["difference"], math.nan
+    if run.n < (4 if kind == "rho" else 2) or (kind == "rho" and abs(run.value) >= 1):
+        return result | {"note": "no standard error: too few participants"}
     if kind in ("mean", "fold_mean", "bias"):
         error = math.sqrt(item.sd**2 / n + run.sd**2 / run.n)
     elif kind == "sd":
