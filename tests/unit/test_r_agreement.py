@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from iliopsoas.statistics import agreement, gam, tests
 
 FOLDER = Path(__file__).resolve().parents[1] / "r"
