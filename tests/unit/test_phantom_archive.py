@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pydicom
 import pytest
+
 from iliopsoas.phantom import archive, faults
 from iliopsoas.phantom.traits import Traits
 from iliopsoas.status import InputError
@@ -86,7 +87,7 @@ def stack(slices):
     return np.stack([dataset.pixel_array for _, dataset in slices])
 
 
-@pytest.mark.parametrize("syntax", ["implicit", "explicit"])
+@pytest.mark.parametrize("syntax", [pytest.param("implicit", marks=pytest.mark.slow), "explicit"])
 def test_a_full_zip_is_what_uk_biobank_holds(tmp_path, syntax):
     stations = make_stations()
     path = write(tmp_path / "1000107_20201_2_0.zip", stations=stations, transfer_syntax=syntax)
