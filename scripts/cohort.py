@@ -1,6 +1,8 @@
 """Eligible participants, stratified sample, shards."""
 
-from iliopsoas import files, logs, stages
+from pathlib import Path
+
+from iliopsoas import figures, files, logs, stages
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
@@ -12,3 +14,5 @@ if __name__ == "__main__":  # worker processes import this file
         )
         for name in ("sample", "shards", "exclusions", "balance", "diagnoses", "table_report"):
             files.write_tsv(snakemake.output[name], getattr(plan, name))
+        path = Path(snakemake.output.figure)
+        figures.save(figures.sample_balance(plan.balance), path.parent, path.stem)

@@ -1,16 +1,28 @@
 """Quality flags and their verdicts, reviewers' decisions, the volume table with both."""
 
-from iliopsoas import files, logs, stages, volumes
+from pathlib import Path
+
+import pandas as pd
+
+from iliopsoas import figures, files, logs, stages, volumes
+from iliopsoas.qc.judge import judge
 
 if __name__ == "__main__":  # worker processes import this file
-    with logs.to_file(snakemake.log[0]):
-        paths = {stage: snakemake.input[stage] for stage in volumes.STAGES if stage != "volumes"}
-        tables = stages.qc(
+    with logs.to_file(snakemake.log[0]) as log:
+        rows = [files.read_tsv(path) for path in snakemake.input.get("quality_rows", [])]
+        found = judge(
             files.read_tsv(snakemake.input.sample),
             files.read_tsv(snakemake.input.measured),
-            stages.read_ledgers(paths | {"volumes": snakemake.input.volumes}),
-            limits=snakemake.params.qc,
-            decisions=snakemake.input.get("decisions"),
+            stages.read_ledgers({stage: snakemake.input[stage] for stage in volumes.STAGES}),
+            snakemake.params.qc,
+            snakemake.input.get("decisions") or None,
+            pd.concat(rows) if rows else None,
         )
-        for name, table in tables.items():
-            files.write_tsv(snakemake.output[name], table)
+        for note in found.notes:
+            log.info("%s", note)
+        files.write_tsv(snakemake.output.volumes, found.volumes)
+        for name in snakemake.params.tables:
+            files.write_tsv(snakemake.output[name], getattr(found, name))
+        drawing = figures.quality(found.cohort, found.flags, found.shares, found.excluded)
+        path = Path(snakemake.output.figure)
+        figures.save(drawing, path.parent, path.stem)

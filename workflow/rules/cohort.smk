@@ -16,6 +16,11 @@ checkpoint cohort:
         balance=result("cohort/balance.tsv"),
         diagnoses=result("cohort/diagnoses.tsv"),
         table_report=result("cohort/table_report.tsv"),
+        figure=report(
+            result("cohort/balance.png"),
+            caption="../report/balance.rst",
+            category="Cohort",
+        ),
     log:
         log_file("cohort"),
     benchmark:

@@ -87,6 +87,32 @@ rule validate:
         "../../scripts/validate.py"
 
 
+# What predicted quality is learned from; see the page on quality control.
+rule quality_rows:
+    input:
+        folds=rules.folds.output.folds,
+        crops=training_shards("crops.h5"),
+        weights=result("model/fold-{fold}/model.h5"),
+    output:
+        table=result("model/fold-{fold}/quality.tsv"),
+    log:
+        log_file("quality_rows/fold-{fold}"),
+    benchmark:
+        benchmark_file("quality_rows/fold-{fold}")
+    threads: workflow.cores
+    resources:
+        gpu=1,
+        mem_mb=lambda wildcards, attempt: 12000 * attempt,
+        runtime=240,
+    params:
+        version=STAGES["qc"],
+        parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
+        crop=settings.crops.model_dump(mode="json"),
+        seed=settings.training.seed,
+    script:
+        "../../scripts/quality_rows.py"
+
+
 rule cross_validation:
     input:
         expand(rules.validate.output.table, fold=range(1, settings.training.folds + 1)),

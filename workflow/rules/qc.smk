@@ -4,12 +4,23 @@ QC_TABLES = [
     "flags",
     "summary",
     "verdicts",
+    "quality",
     "drawn",
-    "decisions",
+    "decided",
     "excluded",
-    "agreement",
+    "kappa",
     "residual",
+    "shares",
+    "before_after",
 ]
+
+
+def quality_rows_of_folds(wildcards):
+    """What predicted quality is learned from, where a model is trained in this run."""
+    if settings.segmentation.weights:
+        return []
+    folds = range(1, settings.training.folds + 1)
+    return expand(rules.quality_rows.output.table, fold=folds)
 
 
 rule qc_flags:
@@ -21,10 +32,16 @@ rule qc_flags:
         crops=every_shard("crops.tsv"),
         segment=every_shard("segment.tsv"),
         volumes=every_shard("volumes.tsv"),
+        quality_rows=quality_rows_of_folds,
         decisions=settings.qc.decisions or [],
     output:
         **{name: result(f"qc/{name}.tsv") for name in QC_TABLES},
         volumes=result("volumes.tsv"),
+        figure=report(
+            result("qc/quality.png"),
+            caption="../report/quality.rst",
+            category="Quality control",
+        ),
     log:
         log_file("qc"),
     benchmark:
@@ -35,6 +52,7 @@ rule qc_flags:
     params:
         version=STAGES["qc"],
         qc=settings.qc.model_dump(mode="json", exclude={"decisions"}),
+        tables=QC_TABLES,
     script:
         "../../scripts/qc.py"
 

@@ -10,14 +10,20 @@ from iliopsoas.stages.analysis import (
     figure3,
     figure_s1,
     overlays,
-    qc,
     review_page,
     sampled,
 )
 from iliopsoas.stages.cohort import cohort
 from iliopsoas.stages.common import read_ledgers
 from iliopsoas.stages.imaging import crops, dixon, landmarks, volumes_of_shard
-from iliopsoas.stages.learning import folds, learning_rate_sweep, segment, train, validate
+from iliopsoas.stages.learning import (
+    folds,
+    learning_rate_sweep,
+    quality_rows,
+    segment,
+    train,
+    validate,
+)
 
 __all__ = [
     "accepted",
@@ -31,7 +37,7 @@ __all__ = [
     "landmarks",
     "learning_rate_sweep",
     "overlays",
-    "qc",
+    "quality_rows",
     "read_ledgers",
     "review_page",
     "sampled",

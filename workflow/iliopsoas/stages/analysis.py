@@ -1,63 +1,12 @@
-"""The stages of the whole cohort: quality control, statistics, figures."""
+"""What the stages of the whole cohort read: who counts, the review page, figures of images."""
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from iliopsoas import files, grid
-from iliopsoas.logs import log
 
 REJECTED = "rejected_in_review"  # status, in the statistics, of who has a volume nobody trusts
-
-
-def qc(sample, volumes, ledgers, *, limits: dict, decisions=None) -> dict[str, pd.DataFrame]:
-    """Quality flags, their verdicts, and what reviewers decided.
-
-    Parameters
-    ----------
-    sample, volumes : DataFrame
-        results/cohort/sample.tsv and the volume table as measured.
-    ledgers : dict of str to DataFrame
-        Stage to ledger.
-    limits : dict
-        Section qc of the configuration.
-    decisions : path, optional
-        TSV saved by the review page, or a folder of them.
-
-    Returns
-    -------
-    dict of DataFrame
-        volumes (with the verdict), flags, summary, verdicts, drawn (for the blinded review),
-        decisions, excluded, agreement, residual.
-    """
-    from iliopsoas.qc import audit, evidence, flags
-    from iliopsoas.qc import decisions as review
-
-    known = evidence.cohort(sample, volumes, ledgers)
-    raised, summary = flags.evaluate(known, limits)
-    verdicts = flags.verdicts(sample, raised)
-    drawn = audit.draw(verdicts, limits["review_sample"], limits["review_seed"])
-    votes = review.read(decisions) if decisions else _nobody_decided()
-    combined = review.combine(votes, volumes)
-    excluded = review.excluded(combined)
-    log.info("%d flags; %d scans excluded by review", len(raised), len(excluded))
-    return {
-        "volumes": flags.annotate(volumes, verdicts),
-        "flags": raised,
-        "summary": summary,
-        "verdicts": verdicts,
-        "drawn": drawn,
-        "decisions": combined,
-        "excluded": excluded,
-        "agreement": review.kappa(votes),
-        "residual": pd.DataFrame([review.residual_failure_rate(combined, drawn)]),
-    }
-
-
-def _nobody_decided() -> pd.DataFrame:
-    from iliopsoas.qc import decisions
-
-    return pd.DataFrame(columns=[*decisions.COLUMNS, *decisions.OPTIONAL], dtype=str)
 
 
 def accepted(volumes, excluded) -> pd.DataFrame:
@@ -76,7 +25,7 @@ def sampled(sample) -> pd.DataFrame:
 
 
 def review_page(folder, sample, tables: dict, *, results) -> dict:
-    """Write the review page from what `qc` returned; see `qc.review.build`."""
+    """Write the review page from tables of `qc.judge`; see `qc.review.build`."""
     from iliopsoas.qc import audit, review
 
     def preview_of(eid, instance):

@@ -191,6 +191,32 @@ def validate(
     return rows
 
 
+def quality_rows(
+    folds, crops, weights, *, fold: int, parameters: dict, crop: dict, seed: int
+) -> pd.DataFrame:
+    """What predicted quality is learned from: a fold's held-out crops, also made worse.
+
+    Returns
+    -------
+    DataFrame
+        See `qc.quality.held_out_rows`.
+    """
+    from iliopsoas.crops import CropReader
+    from iliopsoas.qc import quality
+
+    table = files.read_tsv(folds)
+    held_out = table[table["fold"] == fold]
+    names = [files.subject_name(row.eid, row.instance) for row in held_out.itertuples()]
+    reader = CropReader(crops)
+
+    def read(name, side):
+        return reader.read(name, side, crop["normalisation"]), reader.read_label(name, side)
+
+    chosen = {k: v for k, v in parameters.items() if k != "weights_sha256"}
+    segment = quality.network(_segmenter(weights, chosen))
+    return quality.held_out_rows(names, read, segment, seed)
+
+
 def _coronal_example(reader, name: str, predicted: dict) -> dict:
     """The coronal slice with the most manual mask, of both crops side by side."""
     from iliopsoas.figures import images

@@ -1,0 +1,16 @@
+"""Held-out crops, as they are and made worse on purpose, with Dice and features."""
+
+from iliopsoas import files, logs, stages
+
+if __name__ == "__main__":  # worker processes import this file
+    with logs.to_file(snakemake.log[0]):
+        table = stages.quality_rows(
+            snakemake.input.folds,
+            snakemake.input.crops,
+            snakemake.input.weights,
+            fold=int(snakemake.wildcards.fold),
+            parameters=snakemake.params.parameters,
+            crop=snakemake.params.crop,
+            seed=snakemake.params.seed,
+        )
+        files.write_tsv(snakemake.output.table, table)
