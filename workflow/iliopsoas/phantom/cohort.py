@@ -138,7 +138,7 @@ def make(
     seed : int
         The same seed gives the same bytes, however many processes make them.
     processes : int
-        Worker processes; each needs about 0.8 GB.
+        Worker processes; each needs up to 1.2 GB (obese bodies).
     progress : callable, optional
         Called with (done, total) after each visit.
 
