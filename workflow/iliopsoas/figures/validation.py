@@ -6,6 +6,7 @@ from matplotlib.colors import to_rgb
 from iliopsoas.figures import style
 from iliopsoas.statistics import formats
 from iliopsoas.statistics.agreement import bland_altman
+from iliopsoas.statistics.repeat import both_methods
 
 
 def draw_bland_altman(
@@ -62,16 +63,7 @@ def draw_bland_altman(
 
 def totals(folds):
     """Network's and manual total volume of each participant, both sides known."""
-    wide = folds.pivot_table(
-        index=["fold", "eid", "instance"],
-        columns="side",
-        values=["automatic_ml", "manual_ml"],
-        aggfunc="first",
-    )
-    both = [
-        wide[name].reindex(columns=["left", "right"]).sum(axis=1, skipna=False)
-        for name in ("automatic_ml", "manual_ml")
-    ]
+    both = [table.sum(axis=1, skipna=False) for table in both_methods(folds)]
     known = both[0].notna() & both[1].notna()
     return both[0][known].to_numpy(), both[1][known].to_numpy()
 

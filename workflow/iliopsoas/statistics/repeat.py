@@ -5,10 +5,12 @@ import math
 import numpy as np
 import pandas as pd
 
+from iliopsoas.files import KEY
 from iliopsoas.statistics import tests
 from iliopsoas.statistics.agreement import bland_altman
-from iliopsoas.statistics.cohort import MEASURES, SEXES
+from iliopsoas.statistics.cohort import MEASURES, SEXES, require
 from iliopsoas.statistics.tables import describe
+from iliopsoas.status import Verdict
 
 YEAR_DAYS = 365.25
 
@@ -113,6 +115,15 @@ def _change(part, measure):
     }
 
 
+def both_methods(folds) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Network's and manual volumes in ml: a row per participant, columns left and right."""
+    keys = ["fold", "eid", "instance", "side"]
+    wide = folds.groupby(keys)[["automatic_ml", "manual_ml"]].first().unstack("side")  # noqa: PD010
+    return tuple(
+        wide[name].reindex(columns=["left", "right"]) for name in ("automatic_ml", "manual_ml")
+    )
+
+
 def comparisons(folds, both) -> list[tuple[str, str, str, np.ndarray, np.ndarray]]:
     """What bland_altman.tsv compares: (comparison, subject of it, unit, a, b).
 
@@ -121,15 +132,7 @@ def comparisons(folds, both) -> list[tuple[str, str, str, np.ndarray, np.ndarray
     """
     found = []
     if folds is not None and not folds.empty:
-        wide = folds.pivot_table(
-            index=["fold", "eid", "instance"],
-            columns="side",
-            values=["automatic_ml", "manual_ml"],
-            aggfunc="first",
-        ).reindex(
-            columns=pd.MultiIndex.from_product([["automatic_ml", "manual_ml"], ["left", "right"]])
-        )
-        automatic, manual = wide["automatic_ml"], wide["manual_ml"]
+        automatic, manual = both_methods(folds)
         name = "network - manual"
         totals = (table.sum(axis=1, skipna=False) for table in (automatic, manual))
         found.append((name, "total volume", *totals))
@@ -142,6 +145,42 @@ def comparisons(folds, both) -> list[tuple[str, str, str, np.ndarray, np.ndarray
         found.append(
             ("second visit - first visit", label, both[f"{column}_second"], both[f"{column}_first"])
         )
+    return found
+
+
+def other_methods(volumes, others) -> list[tuple]:
+    """Comparisons of this run's volumes with other methods' of the same visits.
+
+    Parameters
+    ----------
+    volumes : DataFrame
+        As results/volumes.tsv; rows with status ``ok`` count.
+    others : dict of DataFrame
+        Name of the method to a table of the same columns: eid, instance, left_ml,
+        right_ml, and status where it has one.
+
+    Returns
+    -------
+    list of tuple
+        As `comparisons`: (``NAME - this run``, what, a, b).
+    """
+    columns = [*KEY, "left_ml", "right_ml"]
+
+    def usable(table, role):
+        require(table, columns, role)
+        if "status" in table:
+            table = table[table["status"] == Verdict.OK]
+        table = table[columns].astype(dict.fromkeys(KEY, str))
+        return table.assign(total_ml=table["left_ml"] + table["right_ml"])
+
+    found = []
+    for name, table in (others or {}).items():
+        both = usable(table, f"volumes of {name}").merge(
+            usable(volumes, "volumes.tsv"), on=KEY, suffixes=("_a", "_b")
+        )
+        for column in ("total_ml", "left_ml", "right_ml"):
+            what = f"{column.removesuffix('_ml')} volume"
+            found.append((f"{name} - this run", what, both[f"{column}_a"], both[f"{column}_b"]))
     return found
 
 

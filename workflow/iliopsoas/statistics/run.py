@@ -81,6 +81,7 @@ def compute(
     flags: pd.DataFrame | None = None,
     options: Options | None = None,
     paper=None,
+    others: dict[str, pd.DataFrame] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Every table of results/statistics, by name.
 
@@ -97,6 +98,8 @@ def compute(
     options : Options, optional
     paper : path or DataFrame, optional
         resources/paper.tsv; without it there is no paper_comparison.
+    others : dict of DataFrame, optional
+        Volumes of the same visits by other methods, by name; they join bland_altman.
 
     Returns
     -------
@@ -134,7 +137,9 @@ def compute(
         "gam_curve": trend.curve_table(curves),
         "acceleration": trend.acceleration(main, curves, options.age_column, alpha=options.alpha),
         "repeat": repeat.repeat(both, options.min_cell),
-        "bland_altman": repeat.bland_altman_table(repeat.comparisons(folds, both)),
+        "bland_altman": repeat.bland_altman_table(
+            repeat.comparisons(folds, both) + repeat.other_methods(volumes, others)
+        ),
         "sensitivity": sensitivity.sensitivity(main, flags, options.flag_severities),
     }
     if diagnosed is None:
@@ -169,8 +174,9 @@ def run_all(
     folder,
     options: Options | None = None,
     paper=None,
+    others: dict[str, pd.DataFrame] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """`compute`, then `write` into `folder`; the tables come back."""
-    found = compute(volumes, sample, diagnosed, folds, flags, options, paper)
+    found = compute(volumes, sample, diagnosed, folds, flags, options, paper, others)
     write(found, folder, options)
     return found
