@@ -18,8 +18,12 @@ LIMIT = 8.0  # standard errors; further ones stand at the edge with their value
 
 
 def rows_of(comparison):
-    """Judged numbers with a standard error, counts left out where their percentage is shown."""
-    rows = comparison[np.isfinite(comparison["z"]) & (comparison["kind"] != "count")]
+    """Judged numbers with a standard error.
+
+    Counts are left out, their percentages are shown; so are bounds of p, which are one-sided.
+    """
+    drawn = ~comparison["kind"].isin(["count", "p_below"])
+    rows = comparison[np.isfinite(comparison["z"]) & drawn]
     return rows.assign(name=rows["quantity"])
 
 

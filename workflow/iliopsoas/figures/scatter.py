@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.colors import LogNorm
+from matplotlib.patches import Patch
 
 from iliopsoas.figures import style
 from iliopsoas.statistics import formats
@@ -125,10 +126,10 @@ def figure4(table, asymmetry):
                 0.98, 0.97, text, transform=panel.transAxes, ha="right", va="top", fontsize=6.5
             )
         panel.set(
-            title=f"{style.SEX_NAME[sex]} (n = {len(values):,})",
             xlabel=f"Left {formats.MINUS} right volume (ml)",
             xlim=(-reach * 1.04, reach * 1.04),
         )
+        panel.set_title(f"{style.SEX_NAME[sex]} (n = {len(values):,})", pad=14)
         for edge, align, words in (
             (0.0, "left", "\u25c2 right larger"),
             (1.0, "right", "left larger \u25b8"),
@@ -224,7 +225,6 @@ def figure7(table, curve, acceleration, age="age", label="Age at imaging (years)
             color=style.SEX[sex],
             alpha=0.2,
             lw=0,
-            label="95 % band, whole curve",
         )
         lower.fill_between(
             part["x"],
@@ -233,10 +233,8 @@ def figure7(table, curve, acceleration, age="age", label="Age at imaging (years)
             color=style.SEX[sex],
             alpha=0.35,
             lw=0,
-            label="95 % band, each age",
         )
         lower.plot(part["x"], part["slope"], color=style.SEX[sex])
-        lower.legend(loc="lower left")
         row = acceleration[acceleration["sex"] == sex].iloc[0]
         if row["accelerates"] is True or str(row["accelerates"]) == "True":
             for panel in (upper, lower):
@@ -251,6 +249,9 @@ def figure7(table, curve, acceleration, age="age", label="Age at imaging (years)
                 fontsize=6.5,
             )
     axes[0, 0].set_ylabel("Iliopsoas muscle index (ml/m²)")
+    shades = {"95 % band, each age": 0.48, "95 % band, whole curve": 0.2}  # the inner lies on both
+    handles = [Patch(color="black", alpha=a, lw=0, label=label) for label, a in shades.items()]
+    drawing.legend(handles=handles, loc="outside lower right", ncols=2)
     axes[1, 0].set_ylabel("Slope (ml/m² per year)")
     return drawing
 

@@ -8,6 +8,8 @@ from iliopsoas.statistics import formats
 from iliopsoas.statistics.agreement import bland_altman
 from iliopsoas.statistics.repeat import both_methods
 
+FEWEST = 10  # pairs from which the limits' intervals are narrow enough to show
+
 
 def draw_bland_altman(
     axes, a, b, percent=True, unit="%", what=f"Network {formats.MINUS} manual", color=None
@@ -40,7 +42,10 @@ def draw_bland_altman(
         return
     for name, label in (("upper", "upper limit"), ("bias", "bias"), ("lower", "lower limit")):
         value = result[name]
-        axes.axhspan(result[f"{name}_low"], result[f"{name}_high"], color="black", alpha=0.08, lw=0)
+        if len(a) >= FEWEST:
+            axes.axhspan(
+                result[f"{name}_low"], result[f"{name}_high"], color="black", alpha=0.08, lw=0
+            )
         axes.axhline(value, color="black", lw=0.9, ls="-" if name == "bias" else (0, (1, 1)))
         axes.annotate(
             f"{label}\n{formats.number(value)} {unit}",
@@ -53,10 +58,8 @@ def draw_bland_altman(
             fontsize=6,
         )
     axes.axhline(0, color=style.GREY, lw=0.4)
-    low, high = (
-        min(difference.min(), result["lower_low"]),
-        max(difference.max(), result["upper_high"]),
-    )
+    ends = ("lower_low", "upper_high") if len(a) >= FEWEST else ("lower", "upper")
+    low, high = min(difference.min(), result[ends[0]]), max(difference.max(), result[ends[1]])
     pad = 0.08 * (high - low) or 1
     axes.set_ylim(low - pad, high + pad)
 

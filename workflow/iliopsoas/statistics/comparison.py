@@ -21,7 +21,7 @@ RULES = {
     "percent": "|difference| <= 1.96 sqrt(p(1-p)/n + p(1-p)/n)",
     "rho": "Fisher z: |difference| <= 1.96 Bonett-Wright standard errors of the two",
     "p": "|difference of the normal scores of p| <= 1.96 sqrt(2), the paper's scaled to this n",
-    "p_below": "p below the paper's bound, or its score (scaled to this n) within 1.96 sqrt(2)",
+    "p_below": "p below the paper's bound, or its score at most 1.96 sqrt(2) short of it, scaled",
     "fold_mean": "|difference| <= 1.96 sqrt(sd²/folds + sd²/folds)",
     "bias": "|difference| <= 1.96 sqrt(sd²/n + sd²/n)",
     "limit": "|difference| <= 1.96 sqrt of both sd²(1/n + 1.96²/(2(n-1)))",
@@ -283,8 +283,10 @@ def _judge(item, run) -> dict:
         result["difference"] = math.nan if kind == "p_below" else result["difference"]
     if not (math.isfinite(error) and error > 0):
         return result | {"note": "no standard error: too few participants"}
+    # a bound is one-sided: the paper's own p may lie anywhere below it
+    outside = gap < -Z * error if kind == "p_below" else abs(gap) > Z * error
     return result | {
         "standard_error": error,
         "z": gap / error,
-        "within_sampling_error": bool(abs(gap) <= Z * error),
+        "within_sampling_error": not bool(outside),
     }
