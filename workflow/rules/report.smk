@@ -43,6 +43,6 @@ rule report:
         runtime=60,
     params:
         configuration=settings.model_dump(mode="json"),
-        snakefile=workflow.snakefile,
+        snakefile=workflow.main_snakefile,
     script:
         "../../scripts/report.py"
