@@ -174,8 +174,10 @@ def shoulder_features(shape: Silhouette, side: str, hip: float) -> np.ndarray | 
     top = np.where(solid.any(axis=1), solid.shape[1] - 1 - solid[:, ::-1].argmax(axis=1), 200.0)
     outward = np.array([0.7, 0.75, 0.8]) * reach
     shoulder = np.interp(outward, np.arange(len(top)), gaussian_filter1d(top, 1)).mean()
-    neck = [np.log(max((shape.thickness[:, level] > 4).sum(), 1)) for level in _NECK]
-    return np.array([(shoulder - 352) / 7, (hip - 163) / 13, (np.mean(neck) - 4.4) / 0.4])
+    neck = [np.count_nonzero(shape.thickness[:, level] > 4) for level in _NECK]
+    neck = [np.log(width) for width in neck if width] or [4.4]  # slices beyond the volume tell none
+    features = np.array([(shoulder - 352) / 7, (hip - 163) / 13, (np.mean(neck) - 4.4) / 0.4])
+    return np.clip(features, -3.5, 3.5)  # a cut body must not carry the model away
 
 
 def knee_features(shape: Silhouette, hip: float) -> np.ndarray:

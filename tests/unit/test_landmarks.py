@@ -1,0 +1,344 @@
+"""Landmarks on real body masks, on made ones, and what is refused."""
+
+import importlib.util
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from iliopsoas import grid, landmarks
+from iliopsoas.landmarks import atlas, coarse, heads, silhouette
+from iliopsoas.landmarks.silhouette import Silhouette
+from iliopsoas.status import InputError, Refused, Verdict
+
+
+@pytest.fixture(scope="module")
+def fitting(request):
+    """The script that fits the shipped model."""
+    path = request.config.rootpath / "resources" / "landmarks" / "fit.py"
+    spec = importlib.util.spec_from_file_location("fit_landmarks", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def real(reference):
+    """The 30 real bodies: (Silhouette, landmarks)."""
+    bodies = atlas.read_folder(reference / "atlas")
+    return [(Silhouette.of(body.mask()), body.landmarks) for body in bodies]
+
+
+# --- real bodies --------------------------------------------------------------------------------
+
+
+@pytest.mark.reference
+def test_left_out_bodies_are_found(fitting, real):
+    rows = fitting.left_out(real, range(len(real)))
+    hips = np.abs([row["hip height"] for row in rows])
+    assert len(hips) == 30
+    assert hips.max() <= 10
+    assert hips.mean() <= 4
+    assert np.abs([row["midline x"] for row in rows]).max() <= 3
+    assert np.abs(np.concatenate([row["one shoulder z"] for row in rows])).max() <= 10
+
+
+@pytest.mark.reference
+def test_six_groups_left_out(fitting, real):
+    groups = (np.random.default_rng(0).permutation(len(real)) % 6).tolist()
+    hips = np.abs([row["hip height"] for row in fitting.left_out(real, groups)])
+    assert hips.max() <= 10
+    assert hips.mean() <= 4
+
+
+@pytest.mark.reference
+def test_the_shipped_model_is_the_one_the_script_fits(fitting, real):
+    fitted = fitting.fit(real)
+    shipped = coarse.shipped_model()
+    assert shipped["bodies"] == len(real)
+    for shape, _ in real[:3]:
+        ours, theirs = (coarse.locate(shape, model) for model in (fitted, shipped))
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            np.testing.assert_allclose(ours[key], theirs[key], atol=0.02)
+
+
+def real_image(reference, name="0010"):
+    return nib.load(reference / "atlas" / name / "mask.body.nii.gz")
+
+
+@pytest.mark.reference
+def test_real_body_passes_and_is_found_in_any_place(reference):
+    image = real_image(reference)
+    found, record = landmarks.locate_with_record(image)
+    landmarks.assess(found, image)
+    assert record["route"] == "shape"
+    assert all(isinstance(v, int) for xyz in found.values() for v in xyz)
+    assert found["11"][0] < found["12"][0]
+    # fewer slices, its place in millimetres kept: the same voxels of the body
+    cut = image.slicer[2:, 5:170, 3:360]
+    moved = landmarks.locate(cut)
+    for key, xyz in moved.items():
+        np.testing.assert_allclose(np.add(xyz, (2, 5, 3)), found[key], atol=2)
+
+
+@pytest.mark.reference
+def test_mirrored_body_gives_mirrored_landmarks(reference):
+    """Sides follow geometry: a body mirrored in x has its right hip where the left was."""
+    image = real_image(reference)
+    found = landmarks.locate(image)
+    mirrored = grid.las_image(np.asarray(image.dataobj)[::-1], image.affine)
+    turned = landmarks.locate(mirrored)
+    landmarks.assess(turned, mirrored)
+    for right, left in (("11", "12"), ("1", "2")):
+        assert turned[right][0] < turned[left][0]
+        for own, other in ((right, left), (left, right)):
+            x = image.shape[0] - 1 - found[other][0]
+            np.testing.assert_allclose(turned[own], (x, *found[other][1:]), atol=2)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_image_in_another_orientation_is_not_guessed(reference, axis):
+    image = real_image(reference)
+    affine = image.affine @ np.diag([-1 if i == axis else 1 for i in range(3)] + [1])
+    with pytest.raises(ValueError, match="LAS"):
+        landmarks.locate(nib.Nifti1Image(np.asarray(image.dataobj), affine))
+
+
+@pytest.mark.reference
+def test_upside_down_body_gets_no_crop(reference):
+    image = real_image(reference)
+    turned = grid.las_image(np.asarray(image.dataobj)[:, :, ::-1].copy(), image.affine)
+    found = landmarks.locate(turned)
+    with pytest.raises(Refused) as refused:
+        landmarks.assess(found, turned)
+    assert refused.value.verdict in {Verdict.HIPS_NOT_FOUND, Verdict.LANDMARKS_IMPLAUSIBLE}
+
+
+@pytest.mark.reference
+def test_body_without_its_highest_station_has_no_shoulders(reference):
+    mask = np.asarray(real_image(reference).dataobj).copy()
+    mask[:, :, 306:] = 0
+    image = grid.las_image(mask)
+    found = landmarks.locate(image)
+    assert "11" in found
+    assert "1" not in found
+    with pytest.raises(Refused) as refused:
+        landmarks.assess(found, image)
+    assert refused.value.verdict is Verdict.SHOULDERS_NOT_FOUND
+
+
+@pytest.mark.reference
+def test_body_without_its_lowest_station_keeps_its_hips(reference):
+    whole = np.asarray(real_image(reference).dataobj)
+    mask = whole.copy()
+    mask[:, :, :84] = 0
+    found = landmarks.locate(grid.las_image(mask))
+    expected = landmarks.locate(grid.las_image(whole))
+    assert "21" not in found
+    assert abs(found["11"][2] - expected["11"][2]) <= 3
+
+
+# --- bodies that are none -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        None,
+        (slice(0, 0), slice(0, 0), slice(0, 0)),
+        (slice(80, 140), slice(50, 120), slice(0, 370)),  # a trunk without legs
+        (slice(80, 140), slice(50, 120), slice(0, 100)),  # legs without a trunk
+    ],
+)
+def test_no_body_no_hips(box):
+    mask = np.zeros(grid.SHAPE, np.uint8)
+    mask[box if box is not None else (slice(100, 101),) * 3] = 1
+    image = grid.las_image(mask)
+    found = landmarks.locate(image)
+    with pytest.raises(Refused) as refused:
+        landmarks.assess(found, image)
+    assert refused.value.verdict is Verdict.HIPS_NOT_FOUND
+
+
+def test_voxels_of_another_size_are_refused():
+    image = grid.las_image(np.zeros((50, 50, 50), np.uint8), grid.las_affine(spacing=(1, 1, 1)))
+    with pytest.raises(ValueError, match="mm"):
+        landmarks.locate(image)
+
+
+# --- plausibility -------------------------------------------------------------------------------
+
+PLAUSIBLE = {
+    "1": (27, 82, 351),
+    "2": (192, 78, 346),
+    "11": (60, 77, 158),
+    "12": (142, 78, 161),
+    "21": (69, 86, 21),
+    "22": (167, 82, 25),
+}  # ESS3TE4SJ3DEP5C5, published
+
+
+def test_a_published_subject_is_plausible():
+    landmarks.assess(PLAUSIBLE)
+    landmarks.assess({key: PLAUSIBLE[key] for key in ("1", "2", "11", "12")})
+
+
+@pytest.mark.reference
+def test_every_real_body_is_plausible(reference):
+    for body in atlas.read_folder(reference / "atlas"):
+        landmarks.assess(body.landmarks)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "word"),
+    [
+        ({"11": None}, Verdict.HIPS_NOT_FOUND, "11"),
+        ({"11": None, "12": None}, Verdict.HIPS_NOT_FOUND, "hips"),
+        ({"2": None}, Verdict.SHOULDERS_NOT_FOUND, "2"),
+        ({"11": (142, 78, 161), "12": (60, 77, 158)}, Verdict.LANDMARKS_IMPLAUSIBLE, "exchanged"),
+        ({"1": (192, 78, 346), "2": (27, 82, 351)}, Verdict.LANDMARKS_IMPLAUSIBLE, "exchanged"),
+        ({"12": (85, 78, 161)}, Verdict.LANDMARKS_IMPLAUSIBLE, "apart"),
+        ({"12": (200, 78, 161)}, Verdict.LANDMARKS_IMPLAUSIBLE, "apart"),
+        ({"12": (142, 78, 180)}, Verdict.LANDMARKS_IMPLAUSIBLE, "height"),
+        ({"1": (27, 82, 300)}, Verdict.LANDMARKS_IMPLAUSIBLE, "height"),
+        ({"11": (60, 77, 270), "12": (142, 78, 270)}, Verdict.LANDMARKS_IMPLAUSIBLE, "above"),
+        ({"11": (60, 77, 60), "12": (142, 78, 60)}, Verdict.LANDMARKS_IMPLAUSIBLE, "above"),
+        ({"11": (0, 77, 158), "12": (82, 78, 158)}, Verdict.LANDMARKS_IMPLAUSIBLE, "side"),
+    ],
+)
+def test_implausible(change, verdict, word):
+    changed = {k: v for k, v in (PLAUSIBLE | change).items() if v is not None}
+    with pytest.raises(Refused, match=word) as refused:
+        landmarks.assess(changed)
+    assert refused.value.verdict is verdict
+
+
+def test_hips_outside_the_body_are_implausible():
+    mask = np.ones(grid.SHAPE, np.uint8)
+    landmarks.assess(PLAUSIBLE, grid.las_image(mask))
+    mask[60, 77, 158] = 0
+    with pytest.raises(Refused, match="outside the body"):
+        landmarks.assess(PLAUSIBLE, grid.las_image(mask))
+    with pytest.raises(Refused, match="outside the volume"):
+        landmarks.assess(PLAUSIBLE, grid.las_image(mask[:, :, :150]))
+
+
+# --- femoral heads ------------------------------------------------------------------------------
+
+
+def femur_images(centres, radius_mm=22.0, noise=0.05, swapped=False, seed=0):
+    """Fat all over, muscle slabs, and per side a ball of marrow in a dark and a watery rim."""
+    rng = np.random.default_rng(seed)
+    shape = (224, 174, 120)
+    index = np.indices(shape, dtype=np.float32)
+    water = np.full(shape, 0.05, np.float32)
+    fat = np.full(shape, 0.9, np.float32)
+    muscle = np.sin(index[0] / 7) + np.sin(index[1] / 9 + 1) + np.sin(index[2] / 8 + 2) > 0.9
+    water[muscle], fat[muscle] = 0.7, 0.05
+    for centre in centres:
+        offset = (index.T - centre) * grid.SPACING_MM
+        distance = np.linalg.norm(offset, axis=-1).T
+        neck = (np.abs(index[1] - centre[1]) < 5) & (index[2] < centre[2] - 2)
+        for outer, w, f in ((6, 0.6, 0.1), (2, 0.02, 0.02), (0, 0.05, 0.75)):
+            shell = distance < radius_mm + outer
+            if outer:
+                shell &= ~(neck & (distance > radius_mm - 2))
+            water[shell], fat[shell] = w, f
+    water += rng.normal(0, noise, shape)
+    fat += rng.normal(0, noise, shape)
+    images = [np.clip(500 * image, 0, None).astype(np.int16) for image in (water, fat)]
+    return images[::-1] if swapped else images
+
+
+TRUE = ((72, 78, 60), (152, 77, 62))
+
+
+@pytest.mark.parametrize("radius", [18.0, 22.0, 26.0])
+@pytest.mark.parametrize("offset", [(0, 0, 0), (6, -5, 8), (-5, 5, -9)])
+def test_heads_are_found_near_coarse_positions(radius, offset):
+    water, fat = femur_images(TRUE, radius)
+    found = heads.refine(water, fat, *(np.add(centre, offset) for centre in TRUE))
+    np.testing.assert_allclose(found.right, TRUE[0], atol=1)
+    np.testing.assert_allclose(found.left, TRUE[1], atol=1)
+    assert found.confidence > 0.45
+
+
+def test_images_without_heads_are_not_believed():
+    water, fat = femur_images(())
+    found = heads.refine(water, fat, *TRUE)
+    assert found is None or found.confidence < 0.45
+
+
+def test_swapped_fat_and_water_are_not_believed():
+    water, fat = femur_images(TRUE, swapped=True)
+    found = heads.refine(water, fat, *TRUE)
+    assert found is None or found.confidence < 0.45
+
+
+def test_only_one_head_is_not_believed():
+    water, fat = femur_images(TRUE[:1])
+    found = heads.refine(water, fat, *TRUE)
+    assert found is None or found.confidence < 0.45
+
+
+def test_empty_images_change_nothing():
+    empty = np.zeros((224, 174, 120), np.int16)
+    assert heads.refine(empty, empty, *TRUE) is None
+
+
+@pytest.mark.reference
+def test_images_without_signal_leave_the_coarse_position(reference):
+    image = real_image(reference)
+    dark = grid.las_image(np.zeros(image.shape, np.int16), image.affine)
+    found, record = landmarks.locate_with_record(image, dark, dark)
+    assert found == landmarks.locate(image)
+    assert record["refined"] == ""
+    assert record["hip_confidence"] == 0
+    with pytest.raises(ValueError, match="water"):
+        landmarks.locate(image, dark.slicer[:, :, :300], dark)
+
+
+# --- the published route ------------------------------------------------------------------------
+
+
+@pytest.mark.reference
+@pytest.mark.slow
+def test_atlas_route(reference, tmp_path):
+    """A body left out of an atlas of four, one of them in this workflow's own layout."""
+    source = reference / "atlas"
+    for name in ("0004", "0014", "0018"):
+        shutil.copytree(source / name, tmp_path / name)
+    own = {body.name: body for body in atlas.read_folder(source)}["0013"]
+    (tmp_path / "own").mkdir()
+    shutil.copy(own.path, tmp_path / "own" / "body.nii.gz")
+    (tmp_path / "own" / "landmarks.json").write_text(json.dumps(own.landmarks))
+    known = {body.name: body for body in atlas.read_folder(source)}["0010"].landmarks
+    found, record = landmarks.locate_with_record(real_image(reference, "0010"), atlas=tmp_path)
+    assert record["route"] == "atlas"
+    assert record["hip_spread"] < 10
+    landmarks.assess(found)
+    assert abs(found["11"][2] - known["11"][2]) <= 10
+    assert abs(found["12"][0] - known["12"][0]) <= 8
+    assert abs(found["1"][2] - known["1"][2]) <= 10
+
+
+def test_atlas_folder_must_hold_bodies(tmp_path):
+    with pytest.raises(InputError, match=r"mask\.body"):
+        atlas.read_folder(tmp_path)
+    body = tmp_path / "one"
+    body.mkdir()
+    nib.save(grid.las_image(np.zeros((4, 4, 4), np.uint8)), body / "body.nii.gz")
+    (body / "landmarks.json").write_text(json.dumps({"1": [0, 0, 3], "2": [3, 0, 3]}))
+    with pytest.raises(InputError, match="11, 12"):
+        atlas.read_folder(tmp_path)
+
+
+def test_midline_ignores_thin_arms():
+    thickness = np.zeros((224, 370))
+    thickness[70:151] = 60  # trunk about x = 110
+    thickness[200:215] = 15  # an arm on one side only
+    assert silhouette.midline(thickness, range(100, 150)) == pytest.approx(110, abs=1.5)
