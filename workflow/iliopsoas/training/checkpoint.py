@@ -24,14 +24,23 @@ def restore(path, model, fingerprint) -> list[dict]:
     """Bring `model` to a checkpoint of the same training; its history, or an empty one."""
     if not path.exists():
         return []
-    with h5py.File(path, "r") as file:
-        if file.attrs["fingerprint"] != fingerprint:
-            log.info("a checkpoint of another training is left aside: %s", path.name)
-            return []
-        for group, variables in _state(model).items():
-            for number, variable in enumerate(variables):
-                variable.assign(file[f"{group}/{number:03d}"][()])
-        return json.loads(file.attrs["history"])
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs["fingerprint"] != fingerprint:
+                log.info("a checkpoint of another training is left aside: %s", path.name)
+                return []
+            history = json.loads(file.attrs["history"])
+            values = {
+                group: [file[group][number][()] for number in sorted(file[group])]
+                for group in _state(model)
+            }
+    except (OSError, KeyError, ValueError) as error:
+        log.warning("a damaged checkpoint is left aside: %s (%s)", path.name, error)
+        return []
+    for group, variables in _state(model).items():
+        for variable, value in zip(variables, values[group], strict=True):
+            variable.assign(value)
+    return history
 
 
 def _state(model) -> dict:
