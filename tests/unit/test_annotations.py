@@ -190,12 +190,13 @@ def test_finer_and_rotated_grid(tmp_path, truth, reference, body):
 
 
 def test_mask_drawn_on_the_exported_water_image(tmp_path, truth, body):
-    water = grid.las_image(np.zeros(SHAPE, np.int16), AFFINE)
-    nib.save(water, tmp_path / "water.nii.gz")
-    loaded = nib.load(tmp_path / "water.nii.gz")
-    nib.save(nib.Nifti1Image(truth[..., None], loaded.affine), tmp_path / "1000001_2.nii.gz")
-    found = annotations.read([tmp_path / "1000001_2.nii.gz"], loaded, body)
-    np.testing.assert_array_equal(found, truth)
+    water = grid.las_image(np.arange(np.prod(SHAPE), dtype=np.int32).reshape(SHAPE), AFFINE)
+    drawn_on = nib.load(annotations.export(water, tmp_path, "1000001", "2"))
+    np.testing.assert_array_equal(np.asarray(drawn_on.dataobj), np.asarray(water.dataobj))
+    nib.save(nib.Nifti1Image(truth[..., None], drawn_on.affine), tmp_path / "1000001_2.nii.gz")
+    paths = annotations.find(tmp_path, "1000001", "2")  # the water image is not taken for a mask
+    assert len(paths) == 1
+    np.testing.assert_array_equal(annotations.read(paths, water, body), truth)
 
 
 # --- what is refused ----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.ndimage import affine_transform
 
-from iliopsoas import grid
+from iliopsoas import files, grid
 from iliopsoas.status import Refused, Verdict
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -62,6 +62,28 @@ def find(folder, eid, instance) -> list[Path]:
         for path in Path(folder).glob(f"{eid}_{instance}*")
         if path.is_file() and (stem := _stem(path)) is not None and name.fullmatch(stem)
     )
+
+
+def export(water, folder, eid, instance) -> Path:
+    """Write a water image to draw on.
+
+    Parameters
+    ----------
+    water : nibabel image
+        Stitched water volume, voxel order LAS.
+    folder : path
+    eid, instance
+
+    Returns
+    -------
+    Path
+        ``<EID>_<instance>_water.nii.gz``; the mask drawn on it is found by `find` when it
+        is saved beside it without ``_water``. The header names nobody.
+    """
+    grid.require_las(water, "water")
+    path = Path(folder) / f"{files.subject_name(eid, instance)}_water.nii.gz"
+    files.write_nifti(path, grid.las_image(np.asanyarray(water.dataobj), water.affine))
+    return path
 
 
 def read(paths, reference, body) -> np.ndarray:
