@@ -164,6 +164,20 @@ def test_older_mitk_layers_that_count_from_one(tmp_path, truth, reference, body)
     np.testing.assert_array_equal(annotations.read(path, reference, body), truth)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_slicer_segmentation(tmp_path, truth, reference, body, layers):
+    header, masks = {}, masks_of(truth, (1, 1), "LPS")
+    for number, name in enumerate(("iliopsoas right", "iliopsoas left")):
+        header[f"Segment{number}_Name"] = name
+        header[f"Segment{number}_LabelValue"] = "1" if layers == 2 else str(number + 1)
+        header[f"Segment{number}_Layer"] = str(number if layers == 2 else 0)
+    if layers == 1:
+        masks = [to_itk(reoriented(np.array([0, 2, 1], np.uint8)[truth], "LPS"))]
+    path = write_layers(tmp_path / "1000001_2.seg.nrrd", masks[::-1], header)
+    assert annotations.find(tmp_path, "1000001", "2") == [path]
+    np.testing.assert_array_equal(annotations.read(path, reference, body), truth)
+
+
 def test_finer_and_rotated_grid(tmp_path, truth, reference, body):
     """Drawn on another grid of the same space: every voxel within half a voxel of the truth."""
     angle = np.deg2rad(7)

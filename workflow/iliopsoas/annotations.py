@@ -2,7 +2,8 @@
 
 Sources of the formats: NIfTI-1 standard; NRRD as teem defines it; MITK's multilabel
 NRRD in both generations (``org.mitk.multilabel.segmentation.labelgroups``, JSON, and
-``org.mitk.label_LAYER_NUMBER``, XML): one layer or several, each with its own labels.
+``org.mitk.label_LAYER_NUMBER``, XML): one layer or several, each with its own labels;
+3D Slicer's segmentation NRRD (``SegmentN_Name``, ``_LabelValue``, ``_Layer``).
 """
 
 import json
@@ -21,7 +22,7 @@ from scipy.ndimage import affine_transform
 from iliopsoas import files, grid
 from iliopsoas.status import Refused, Verdict
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
 _SIDE_IN_WORDS = re.compile(r"(?<![a-z])(left|right|l|r)(?![a-z])", re.IGNORECASE)
 _SIDE_IN_FILE = re.compile(r"[-_. ](left|right)$", re.IGNORECASE)
 
@@ -93,7 +94,7 @@ def read(paths, reference, body) -> np.ndarray:
     ----------
     paths : path or list of path
         One file with both sides, or one per side whose name ends in ``_left`` or ``_right``.
-        With both sides in a file, labels whose names (MITK) say left or right decide;
+        With both sides in a file, labels whose names (MITK, 3D Slicer) say left or right decide;
         without such names 1 = left, 2 = right. Any orientation: the affine decides.
     reference : nibabel image
         Image on the stitched grid, voxel order LAS, such as the water volume.
@@ -200,15 +201,15 @@ def _load_itk(path, role) -> list[_Layer]:
     affine[:3, :3] = direction * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # LPS to RAS
-    names = _mitk_names({key: image.GetMetaData(key) for key in keys}, role)
+    names = _label_names({key: image.GetMetaData(key) for key in keys}, role)
     data = sitk.GetArrayViewFromImage(image)
     count = image.GetNumberOfComponentsPerPixel()
     layers = [data] if count == 1 else [data[..., i] for i in range(count)]
     return [_Layer(role, np.array(one.T), affine, names.get(i, {})) for i, one in enumerate(layers)]
 
 
-def _mitk_names(header: dict, role: str) -> dict[int, dict[int, str]]:
-    """Names of label values per layer, of either generation of MITK's format."""
+def _label_names(header: dict, role: str) -> dict[int, dict[int, str]]:
+    """Names of label values per layer: MITK's two generations, 3D Slicer."""
     groups = header.get("org.mitk.multilabel.segmentation.labelgroups")
     try:
         if groups is not None:
@@ -228,9 +229,13 @@ def _mitk_names(header: dict, role: str) -> dict[int, dict[int, str]]:
                 if int(values.get("value", 0)):
                     layer = names.setdefault(int(found[1]), {})
                     layer[int(values["value"])] = values.get("name") or ""
+            elif found := re.fullmatch(r"Segment(\d+)_LabelValue", key):
+                segment = f"Segment{found[1]}"
+                layer = names.setdefault(int(header.get(f"{segment}_Layer", 0)), {})
+                layer[int(text)] = header.get(f"{segment}_Name", "")
         return names
     except (ValueError, KeyError, TypeError, AttributeError, ElementTree.ParseError):
-        raise _unreadable(role, "its MITK label information cannot be read") from None
+        raise _unreadable(role, "its label names cannot be read") from None
 
 
 def _check_affine(layer: _Layer):

@@ -96,7 +96,7 @@ def _crotch(depth) -> tuple[int, float] | None:
 
 
 def hip_features(shape: Silhouette) -> np.ndarray:
-    """What tells the femoral heads' height above the crotch, 79 numbers.
+    """What tells the femoral heads' height above the crotch, 83 numbers.
 
     Depth of the midline, its front and back outline, and the area of the cross-section,
     every 4 slices from 16 below to 72 above the crotch, relative to the trunk; and the
