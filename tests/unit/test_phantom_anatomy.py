@@ -136,7 +136,9 @@ def test_impossible_volume_is_refused():
 
 
 def test_fit_volume_counts_only_free_voxels():
-    field = np.linalg.norm(np.indices((20, 20, 20)) - 9.7, axis=0).astype(np.float32)
+    field = np.linalg.norm(np.indices((20, 20, 20)).T - (9.713, 9.347, 9.571), axis=-1).astype(
+        np.float32
+    )
     field[1, 18, 1] = 0.5  # a speck apart, which is to be left out
     blocked = np.zeros(field.shape, bool)
     blocked[:, :10] = True

@@ -5,7 +5,7 @@ fat signal, each with its own complex noise, and the water and fat images are
 their half sum and half difference, as a scanner's reconstruction makes them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -67,7 +67,6 @@ class Station:
     position_lps: np.ndarray
     thickness_mm: float
     breath_hold: bool
-    notes: list = field(default_factory=list)
 
 
 def positions_lps(number: int, first_mm: float | None = None) -> np.ndarray:
@@ -225,14 +224,14 @@ def _slab(anatomy, heights, geometry, organs_mm, mobile):
     if abs(organs_mm) > 0.05:
         moved_window, moved = slice_weights(heights, geometry.thickness_mm, organs_mm)
         share = mobile[anatomy.labels[:, rows, window]].astype(np.float32)
-        share = cut_share(share, weights)
+        share = _cut_share(share, weights)
         for i, volume in enumerate((anatomy.water, anatomy.fat)):
             other = cut(volume, moved, moved_window)
             slabs[i] += share * (other - slabs[i])
     return slabs
 
 
-def cut_share(share, weights):
+def _cut_share(share, weights):
     """Share of each voxel that moves with breath, in a station's own order."""
     slab = np.matmul(share, weights.T)
     return np.ascontiguousarray(slab.transpose(2, 1, 0)[:, ::-1])

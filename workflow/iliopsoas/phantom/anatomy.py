@@ -77,6 +77,7 @@ def build(traits, step: int = 1) -> Anatomy:
     body.paint_wall()
     for side in (1, -1):
         muscles.girdle(canvas, habitus, side, *shoulders[side], body.lean_levels)
+    body.paint_ribs()
     organs.paint(canvas, habitus, body, rng)
     for side in (1, -1):
         muscles.back(canvas, habitus, side)
@@ -134,6 +135,8 @@ def _texture(canvas, traits, rng):
     muscle = tissues.membership(tissues.MUSCLES)[canvas.labels]
     # The exponential keeps the mean: streaks of fat, never less than none.
     share = traits.fat_fraction * np.exp(np.float32(0.65) * streak[muscle] - np.float32(0.21))
+    strand = canvas.noise(rng, canvas.shape, (1.5, 1.5, 15.0))[muscle]
+    share *= 1 + 4 * np.clip(strand - np.float32(1.3), 0, 1.5)
     np.clip(share, 0, 0.8, out=share)
     canvas.fat[muscle] += canvas.water[muscle] * share
     canvas.water[muscle] *= 1 - share

@@ -36,7 +36,6 @@ class Habitus:
     visceral: float
     knee_shift: float
     psoas_roundness: float
-    asymmetry: float
 
     @classmethod
     def draw(cls, traits, rng):
@@ -59,7 +58,6 @@ class Habitus:
             visceral=lean * (0.8 if female else 1.2),
             knee_shift=float(np.clip(rng.normal(0, 13.0), -24, 40)),
             psoas_roundness=float(rng.lognormal(0, 0.10)),
-            asymmetry=float(rng.normal(0, 0.03)),
         )
 
 

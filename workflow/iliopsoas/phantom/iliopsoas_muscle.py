@@ -106,11 +106,12 @@ def distance(canvas, habitus, side, volume_ml, rise, rng):
         wave = 1 + 0.06 * np.sin(np.radians(z * 1.6) + bulge[0])
         stretched = z + origin * np.clip((z - 120) / 154, 0, 1)
         grown_a, grown_b = a * share * round_ * wave, b * share / round_ * wave
-        # A fuller psoas grows away from the spine.
+        # A fuller psoas grows away from the spine, and in the fossa towards the vessels.
+        spread = -0.5 + 1.4 * np.clip((z - 85) / 50, 0, 1)
         psoas.append(
             (
                 stretched + rise,
-                x + 0.9 * (grown_a - a),
+                x + spread * (grown_a - a),
                 y + 0.3 * (grown_b - b),
                 grown_a,
                 grown_b,

@@ -6,18 +6,58 @@ from iliopsoas.phantom import shapes, tissues, torso
 
 # z, x, y, r: lines of the thigh's muscles.
 THIGH = {
-    "rectus femoris": [(0, 106, 58, 10), (-120, 104, 52, 16), (-260, 104, 46, 14), (-350, 102, 34, 4)],
-    "vastus lateralis": [(-20, 140, 6, 10), (-150, 148, 16, 26), (-280, 142, 14, 22), (-370, 138, 8, 6)],
-    "vastus intermedius": [(-60, 126, 26, 4), (-180, 116, 30, 14), (-300, 110, 24, 12), (-370, 104, 18, 2)],
-    "vastus medialis": [(-60, 96, 22, 0), (-180, 86, 30, 12), (-300, 72, 18, 26), (-370, 66, 6, 14)],
+    "rectus femoris": [
+        (0, 106, 58, 10),
+        (-120, 104, 52, 16),
+        (-260, 104, 46, 14),
+        (-350, 102, 34, 4),
+    ],
+    "vastus lateralis": [
+        (-20, 140, 6, 10),
+        (-150, 148, 16, 26),
+        (-280, 142, 14, 22),
+        (-370, 138, 8, 6),
+    ],
+    "vastus intermedius": [
+        (-60, 126, 26, 4),
+        (-180, 116, 30, 14),
+        (-300, 110, 24, 12),
+        (-370, 104, 18, 2),
+    ],
+    "vastus medialis": [
+        (-60, 96, 22, 0),
+        (-180, 86, 30, 12),
+        (-300, 72, 18, 26),
+        (-370, 66, 6, 14),
+    ],
     "sartorius": [(0, 84, 62, 6), (-120, 66, 46, 8), (-260, 50, 6, 8), (-380, 48, -22, 8)],
     "adductor longus": [(-30, 56, 26, 14), (-140, 74, 20, 16), (-220, 90, 4, 4), (-300, 92, 0, -8)],
-    "adductor magnus": [(-40, 60, -12, 22), (-150, 76, -16, 28), (-260, 74, -14, 16), (-350, 70, -12, 2)],
+    "adductor magnus": [
+        (-40, 60, -12, 22),
+        (-150, 76, -16, 28),
+        (-260, 74, -14, 16),
+        (-350, 70, -12, 2),
+    ],
     "gracilis": [(-40, 26, 4, 8), (-150, 30, -2, 9), (-280, 40, -18, 8), (-380, 48, -30, 6)],
-    "semimembranosus": [(-60, 70, -44, 0), (-180, 62, -46, 12), (-280, 66, -44, 18), (-380, 72, -44, 8)],
-    "semitendinosus": [(-60, 74, -52, 8), (-180, 82, -62, 14), (-280, 78, -62, 12), (-380, 70, -54, 5)],
-    "biceps femoris": [(-60, 90, -52, 6), (-180, 112, -54, 16), (-280, 120, -50, 18), (-380, 128, -40, 8)],
-}  # fmt: skip
+    "semimembranosus": [
+        (-60, 70, -44, 0),
+        (-180, 62, -46, 12),
+        (-280, 66, -44, 18),
+        (-380, 72, -44, 8),
+    ],
+    "semitendinosus": [
+        (-60, 74, -52, 8),
+        (-180, 82, -62, 14),
+        (-280, 78, -62, 12),
+        (-380, 70, -54, 5),
+    ],
+    "biceps femoris": [
+        (-60, 90, -52, 6),
+        (-180, 112, -54, 16),
+        (-280, 120, -50, 18),
+        (-380, 128, -40, 8),
+    ],
+}
 
 
 def thigh(canvas, habitus, side):
@@ -34,26 +74,41 @@ def thigh(canvas, habitus, side):
     box, lean = made
     knee = habitus.knee_shift
     seeds = [
-        [(z, x + knee * np.clip(-z / 400, 0, 1) + (x - 96) * (habitus.limb - 1),
-          y * habitus.limb, r) for z, x, y, r in line]
+        [
+            (
+                z,
+                x + knee * np.clip(-z / 400, 0, 1) + (x - 96) * (habitus.limb - 1),
+                y * habitus.limb,
+                r,
+            )
+            for z, x, y, r in line
+        ]
         for line in THIGH.values()
-    ]  # fmt: skip
+    ]
     _, gap = shapes.partition(canvas, box, side, seeds)
     z = canvas.z[box[2]]
     # Above the knee the muscles thin out between fat and tendons.
     thin = np.clip((-325 - z) / 80, 0, 1).astype(np.float32)
     plane = 0.8 * habitus.plane + 9.0 * thin**2
     canvas.paint(box, np.maximum(lean, plane - gap), tissues.THIGH)
-    vessel = [(20, 74, 44, 6, 6), (-60, 74, 38, 5.5, 5.5), (-180, 66, 22, 5, 5),
-              (-300, 78, -16, 5, 5), (-420, 98, -38, 5, 5)]  # fmt: skip
+    vessel = [
+        (20, 74, 44, 6, 6),
+        (-60, 74, 38, 5.5, 5.5),
+        (-180, 66, 22, 5, 5),
+        (-300, 78, -16, 5, 5),
+        (-420, 98, -38, 5, 5),
+    ]
     canvas.shape_of(shapes.tube(canvas, side, vessel), tissues.BLOOD, tissues.FAT, 2.5)
 
 
 def calf(canvas, habitus, side):
     """Muscles of the lower leg, as far as it is seen."""
     levels = [(-415, 99, -28, 26, 22), (-440, 99, -24, 40, 36)]
-    levels += [(r[0], r[1], r[2], 0.96 * r[3], 0.96 * r[4])
-               for r in torso.legs_outline(habitus, 1.0) if r[0] < -460]  # fmt: skip
+    levels += [
+        (r[0], r[1], r[2], 0.96 * r[3], 0.96 * r[4])
+        for r in torso.legs_outline(habitus, 1.0)
+        if r[0] < -460
+    ]
     shape = shapes.tube(canvas, side, levels)
     if shape is None:
         return
@@ -89,9 +144,13 @@ def buttock(canvas, habitus, side, rise):
         (-20, 130, -14, 144, -6, 144, 6, 3, 7, 3),
         (-40, 138, -10, 144, -8, 146, 0, 1, 2, 1),
     ]
-    minimus = [(100, 94, -28, 108, -4, 120, 28, 1, 2, 1), (70, 90, -24, 107, 2, 115, 34, 3, 6, 4),
-               (40, 94, -14, 112, 8, 117, 28, 4, 7, 5), (10, 112, 6, 119, 12, 122, 20, 3, 6, 3),
-               (-14, 128, 8, 130, 8, 131, 8, 1, 2, 1)]  # fmt: skip
+    minimus = [
+        (100, 94, -28, 108, -4, 120, 28, 1, 2, 1),
+        (70, 90, -24, 107, 2, 115, 34, 3, 6, 4),
+        (40, 94, -14, 112, 8, 117, 28, 4, 7, 5),
+        (10, 112, 6, 119, 12, 122, 20, 3, 6, 3),
+        (-14, 128, 8, 130, 8, 131, 8, 1, 2, 1),
+    ]
     rim = 0.6 + 0.7 * habitus.plane
     for levels in (maximus, medius, minimus):
         slim = 18 * (1 - m)
@@ -109,8 +168,13 @@ def buttock(canvas, habitus, side, rise):
             for r in levels
         ]
         canvas.shape_of(shapes.ribbon(canvas, side, thick), tissues.GLUTEAL, tissues.FAT, rim)
-    tensor = [(88, 128, 50, 4, 8), (50, 130, 46, 8, 15), (0, 134, 40, 11, 19), (-60, 138, 30, 9, 18),
-              (-120, 146, 18, 3, 10)]  # fmt: skip
+    tensor = [
+        (88, 128, 50, 4, 8),
+        (50, 130, 46, 8, 15),
+        (0, 134, 40, 11, 19),
+        (-60, 138, 30, 9, 18),
+        (-120, 146, 18, 3, 10),
+    ]
     canvas.shape_of(shapes.tube(canvas, side, tensor), tissues.THIGH, tissues.FAT, rim)
     inner = [
         (40, 58, -20, 62, 0, 66, 16, 2, 4, 3),
@@ -142,8 +206,13 @@ def back(canvas, habitus, side):
         (560, 24, -72, 22, 16, 0),
         (620, 20, -52, 20, 16, 0),
     ]
-    square = [(128, 86, -46, 16, 6, 20), (160, 74, -40, 19, 8, 20), (200, 66, -38, 18, 8.5, 15),
-              (240, 58, -42, 15, 7, 10), (268, 50, -48, 10, 5, 0)]  # fmt: skip
+    square = [
+        (128, 86, -46, 16, 6, 20),
+        (160, 74, -40, 19, 8, 20),
+        (200, 66, -38, 18, 8.5, 15),
+        (240, 58, -42, 15, 7, 10),
+        (268, 50, -48, 10, 5, 0),
+    ]
     for levels in (erector, square):
         grown = [(z, x, y, a * m, b * m, d) for z, x, y, a, b, d in levels]
         canvas.shape_of(shapes.tube(canvas, side, grown), tissues.PSOAS_NEIGHBOUR, tissues.FAT, rim)
@@ -175,7 +244,22 @@ def girdle(canvas, habitus, side, x, z, lean_levels):
     height = canvas.z[box[2]]
     where = np.clip((height - (z - 145)) / 40, 0, 1)[None, None]
     canvas.paint(box, np.maximum(lean, -60.0), tissues.FAT, where)
-    canvas.paint(box, np.maximum(lean, 0.9 * habitus.plane - gap), tissues.SHOULDER, where)
+    canvas.paint(box, np.maximum(lean, 1.1 * habitus.plane - gap), tissues.SHOULDER, where)
+    axilla = [
+        (z - 172, x - 18, -8, 2, 4),
+        (z - 150, x - 22, -6, 9, 16),
+        (z - 110, x - 28, 0, 15, 24),
+        (z - 70, x - 38, 8, 13, 20),
+        (z - 35, x - 52, 16, 7, 10),
+    ]
+    canvas.shape_of(shapes.tube(canvas, side, axilla), tissues.FAT)
+    vessel = [
+        (z - 150, x - 16, 0, 3.5, 3.5),
+        (z - 80, x - 36, 8, 4, 4),
+        (z - 20, x - 62, 20, 4.5, 4.5),
+        (z + 10, x - 110, 26, 4.5, 4.5),
+    ]
+    canvas.shape_of(shapes.tube(canvas, side, vessel), tissues.BLOOD, tissues.FAT, 2.0)
 
 
 def pelvic_vessels(canvas, side, rise):
@@ -188,8 +272,14 @@ def pelvic_vessels(canvas, side, rise):
         (15, 66, 46, 5, 5),
         (-20, 70, 46, 5, 5),
     ]
-    vein = [(142, 6, 8, 6.5, 6), (112, 24, 6, 6.5, 6.5), (78, 38, 10, 6.5, 6.5), (42, 48, 26, 6.5, 6),
-            (12, 56, 40, 6.5, 6), (-20, 62, 42, 6, 6)]  # fmt: skip
+    vein = [
+        (142, 6, 8, 6.5, 6),
+        (112, 24, 6, 6.5, 6.5),
+        (78, 38, 10, 6.5, 6.5),
+        (42, 48, 26, 6.5, 6),
+        (12, 56, 40, 6.5, 6),
+        (-20, 62, 42, 6, 6),
+    ]
     for levels in (artery, vein):
         raised = [(z + rise, *rest) for z, *rest in levels]
         canvas.shape_of(shapes.tube(canvas, side, raised), tissues.BLOOD, tissues.VISCERAL_FAT, 1.8)

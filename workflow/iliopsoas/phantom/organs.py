@@ -35,7 +35,7 @@ def paint(canvas, habitus, body, rng):
     _bowel(canvas, habitus, rng, box, inside, under, liver, width, front)
     canvas.paint(box, np.maximum(np.abs(under) - 1.4, inside), tissues.WALL)
     for centre, radii, degrees, tissue in (
-        ((8, middle + 8, 437), (44, 40, 42), 25, tissues.HEART),
+        ((10, middle + 4, 437), (47, 46, 43), 25, tissues.HEART),
         ((18, middle + 12, 432), (22, 22, 24), 25, tissues.BLOOD),
         ((-12, middle + 2, 448), (16, 18, 22), 0, tissues.BLOOD),
         ((width * 0.70, -42, 372), (26, 34, 46), 12, tissues.SPLEEN),
@@ -125,8 +125,8 @@ def _bowel(canvas, habitus, rng, box, inside, under, liver, width, front):
 
 def _pelvic_organs(canvas, habitus, rng):
     fill = rng.uniform(0.75, 1.15)
-    radii = (36 * fill, 28 * fill, 26 * fill)
-    bladder = shapes.ellipsoid(canvas, (rng.normal(0, 3), 22, 2), radii)
+    radii = (38 * fill, 30 * fill, 29 * fill)
+    bladder = shapes.ellipsoid(canvas, (rng.normal(0, 3), 14, 8), radii)
     canvas.shape_of(bladder, tissues.PELVIC_ORGAN, tissues.VISCERAL_FAT, 2)
     canvas.paint(bladder[0], bladder[1] + 4, tissues.BLADDER)
     if habitus.female:

@@ -77,9 +77,9 @@ def femur(canvas, habitus, side, rise):
         (-230, 111 + 0.4 * (knee - 100), 11, 13.5, 13),
         (-300, 106 + 0.7 * (knee - 100), 4, 15, 14),
         (-345, 102 + knee - 100, -1, 21, 17),
-        (-372, knee, -4, 36, 24),
-        (-392, knee, -8, 40, 28),
-        (-406, knee, -10, 34, 22),
+        (-372, knee, 0, 33, 20),
+        (-392, knee, 4, 26, 15),
+        (-398, knee, 6, 16, 9),
     ]
     canvas.bone(shapes.tube(canvas, side, shaft), cortex_mm=4.5)
     trochanter = shapes.ellipsoid(canvas, (side * 124, -8, rise - 26), (15, 17, 24), 0)
@@ -90,9 +90,13 @@ def femur(canvas, habitus, side, rise):
     canvas.bone(neck, cortex_mm=2.6)
     head = shapes.ellipsoid(canvas, (side * hip, 0, rise), (HEAD_RADIUS_MM,) * 3)
     canvas.bone(head, tissues.FEMORAL_HEAD, 2.0)
-    canvas.shape_of(
-        shapes.ellipsoid(canvas, (side * knee, -8, -409), (36, 24, 4)), tissues.CARTILAGE
-    )
+    for offset, radius in ((-20, 21), (20, 20)):
+        centre = (side * (knee + offset), -10, -386)
+        rim = shapes.ellipsoid(canvas, centre, (radius + 2.5, 32.5, 23.5))
+        canvas.shape_of(rim, tissues.CARTILAGE, tissues.FAT, 2.5)
+        canvas.bone(shapes.ellipsoid(canvas, centre, (radius, 30, 21)), cortex_mm=1.8)
+        plate = shapes.ellipsoid(canvas, (side * (knee + offset), -10, -411), (18, 22, 4))
+        canvas.shape_of(plate, tissues.CARTILAGE)
     canvas.bone(
         shapes.tube(
             canvas,
@@ -166,6 +170,11 @@ def shoulder(canvas, habitus, side, x, z):
         (z - 130, 88, -94, 92, -92, 98, -90, 1.5, 2, 2),
     ])  # fmt: skip
     canvas.bone(blade, tissues.ILIUM, 2.4)
+    socket = (x - 25, SHOULDER_Y_MM - 6, z - 4)
+    neck = shapes.capsule(canvas, side, (x - 58, -38, z - 14), socket, 6, 13)
+    canvas.bone(neck, tissues.ILIUM, 2.2)
+    spine = shapes.capsule(canvas, side, (80, -78, z + 2), (x - 8, -24, z + 30), 4, 8)
+    canvas.bone(spine, tissues.ILIUM, 2.2)
     collar = shapes.capsule(canvas, side, (14, 38, z - 4), (x - 26, 6, z + 30), 6.5)
     canvas.bone(collar, tissues.MARROW, 2.4)
 

@@ -236,7 +236,12 @@ class Torso:
         # Fat under the latissimus and pectoral muscles.
         layer = np.abs(lean + 9.0 * habitus.muscle) - 0.4 * habitus.plane
         canvas.paint(box, layer, tissues.FAT, 0.8 * (z > 330) * (z < 500) * (np.abs(x) > 40))
-        # Ribs slope down to the front; they cut the wall like beads.
+
+    def paint_ribs(self):
+        """Ribs, sloping down to the front, and the breastbone."""
+        canvas, habitus = self.canvas, self.habitus
+        box, lean = self.lean
+        x, y, z = canvas.coordinates(box)
         slope = z + 0.45 * (y + 60)
         ring = np.abs(np.mod(slope, 26.0) - 13.0)
         depth = np.abs(shapes.merge(box, [self.cavity]) - 5.0)
