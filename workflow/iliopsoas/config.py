@@ -223,11 +223,11 @@ class QualityControl(Section):
     )
     max_signal_z: Positive = Field(4, description="Water signal in the mask, robust SD.")
     max_water_step_percent: Positive = Field(
-        40, description="Jump of the muscle's water signal between levels, %."
+        25, description="Jump of the muscle's water signal between levels, %."
     )
     max_swaps_corrected: float = Field(0, description="Fat-water swaps corrected without a note.")
     min_swap_confidence: float = Field(
-        0.5, description="Margin of the least certain fat-water decision."
+        1.0, description="Margin of the least certain fat-water decision."
     )
     max_stations_missing: float = Field(0, description="Stations missing without a note.")
     min_snr: float = Field(5, description="Signal-to-noise ratio.")

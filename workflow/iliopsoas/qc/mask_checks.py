@@ -138,7 +138,7 @@ def unlike_muscle_signal(cohort):
 @check(
     "max_water_step_percent", "high", "review", "%", sides("water_step_percent"),
     "water signal in a muscle jumps by {value:.0f} % between levels; limit {limit:g} %: "
-    "a station seam or a swap",
+    "a seam, a swap, or a mask that leaves the muscle",
     OURS,
 )  # fmt: skip
 def seam_in_muscle(cohort):

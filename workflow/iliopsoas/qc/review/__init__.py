@@ -56,7 +56,8 @@ def _histogram(values: pd.Series, sex: pd.Series) -> dict | None:
     low, high = np.percentile(known, [0.2, 99.8])
     if not high > low:
         low, high = float(known.min()), float(known.max())
-    edges = np.linspace(low, high, BINS + 1)
+    bins = int(np.clip(2 * np.sqrt(len(known)), 8, BINS))  # a small cohort gets wide bars
+    edges = np.linspace(low, high, bins + 1)
     counts = {
         str(name): np.histogram(np.clip(group, low, high), edges)[0].tolist()
         for name, group in known.groupby(sex.fillna("unknown"))
