@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+
 from iliopsoas import grid, volumes
 from iliopsoas.status import InputError, Verdict
 
