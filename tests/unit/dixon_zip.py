@@ -84,7 +84,7 @@ def first_row_lps(rows):
 
 def dataset(number, channel, index, pixels, series_uid, **changes):
     """One slice's data set."""
-    rows, slices, thick, low, held = STATIONS[number]
+    rows, _slices, thick, low, held = STATIONS[number]
     item = Dataset()
     item.SOPClassUID = MRImageStorage
     item.SOPInstanceUID = generate_uid()
@@ -147,3 +147,40 @@ def write_zip(path, items, extra=(), syntax=ExplicitVRLittleEndian, level=1):
         for name, data in extra:
             archive.writestr(name, data)
     return path
+
+
+def in_memory(stations):
+    """The slices of a scan as `open_scan` would give them, without writing any file."""
+    from iliopsoas.ukb.dicom import Slice
+
+    slices = []
+    for number, channels in stations.items():
+        rows, _, thick, low, held = STATIONS[number]
+        for channel, array in channels.items():
+            kind = "BH_17s" if held else "noBH"
+            description = f"Dixon_{kind}_{channel}"
+            second = 600.0 * number + CHANNELS.index(channel)
+            for index, pixels in enumerate(array):
+                slices.append(
+                    Slice(
+                        name=f"{number}.{channel}.{index}.dcm",
+                        uid=f"1.{number}.{CHANNELS.index(channel)}.{index}",
+                        series=(f"1.{number}.{channel}", str(number), description.lower()),
+                        description=description,
+                        channel=channel,
+                        position=np.array([-250.0, first_row_lps(rows), low + index * thick]),
+                        orientation=np.array([1.0, 0, 0, 0, 1, 0]),
+                        spacing=(STEP, STEP),
+                        thickness=thick,
+                        rows=pixels.shape[0],
+                        columns=pixels.shape[1],
+                        when=("20160203", second, index),
+                        software="syngo MR D13",
+                        body_part="ABDOMEN",
+                        person={},
+                        slope=1.0,
+                        intercept=0.0,
+                        _pixels=pixels,
+                    )
+                )
+    return slices
