@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: help env demo report test test-fast lint format lock config-docs plan clean
+.PHONY: help env demo paper test test-fast lint format lock config-docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ demo: env ## The whole workflow on the synthetic cohort, with report
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1
 	@echo
 	@cat results/summary.md
+
+paper: env ## The paper's tables and figures of 5,000 synthetic rows drawn with its published numbers
+	$(BIN)/python -m iliopsoas.figures.paper results/paper
 
 test: env ## All tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest

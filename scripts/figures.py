@@ -20,12 +20,17 @@ if __name__ == "__main__":  # worker processes import this file
             sample,
             folds,
             folder,
+            instance=snakemake.params.instance,
+            repeat_instance=snakemake.params.repeat_instance,
+            age_column=snakemake.params.age_column,
             dpi=snakemake.params.dpi,
             examples=stages.overlays(snakemake.input.get("examples", [])),
         )
         for name, drawing in {
             "figure1": stages.figure1(folds, manifests, results=results),
-            "figure3": stages.figure3(volumes, sample, results=results),
+            "figure3": stages.figure3(
+                volumes, sample, results=results, instance=snakemake.params.instance
+            ),
             "figureS1": stages.figure_s1(volumes, results=results),
         }.items():
             figures.save(drawing, folder, name, snakemake.params.dpi)

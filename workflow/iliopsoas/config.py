@@ -130,6 +130,9 @@ class Training(Section):
     """How the network is trained; the paper's values."""
 
     folds: Annotated[int, Field(ge=2)] = Field(6, description="Cross-validation folds.")
+    to_annotate: Count = Field(
+        90, description="Water images that the target export_for_annotation writes."
+    )
     epochs: Count = Field(100, description="Epochs per model.")
     batch_size: Count = Field(3, description="Crops per step.")
     learning_rate: Positive = Field(1e-4, description="Adam's learning rate.")

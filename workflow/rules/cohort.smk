@@ -9,6 +9,7 @@ checkpoint cohort:
             table for release in settings.releases for table in release.phenotypes
         ],
         withdrawals=settings.withdrawals,
+        exclusions=settings.cohort.exclusions,
     output:
         sample=result("cohort/sample.tsv"),
         shards=result("cohort/shards.tsv"),
@@ -25,6 +26,8 @@ checkpoint cohort:
         log_file("cohort"),
     benchmark:
         benchmark_file("cohort")
+    conda:
+        "iliopsoas"
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=60,
@@ -32,6 +35,6 @@ checkpoint cohort:
         version=STAGES["cohort"],
         releases=[release.model_dump(mode="json") for release in settings.releases],
         cohort=settings.cohort.model_dump(mode="json"),
-        results=settings.results,
+        results=results_folder,
     script:
         "../../scripts/cohort.py"

@@ -38,3 +38,46 @@ def training_shards(name):
     return lambda wildcards: expand(
         shard_file(name), shard=shards_of_cohort(training_only=True)
     )
+
+
+def results_folder(wildcards):
+    """Where results lie; a function, because the folder is no file of any rule."""
+    return settings.results
+
+
+def segmentation_weights(wildcards):
+    """Configured weights, the fold models of an ensemble, or the final model."""
+    if settings.segmentation.weights:
+        return settings.segmentation.weights
+    if settings.segmentation.ensemble:
+        folds = range(1, settings.training.folds + 1)
+        return expand(result("model/fold-{fold}/model.h5"), fold=folds)
+    return result("model/final/model.h5")
+
+
+def quality_rows_of_folds(wildcards):
+    """What predicted quality is learned from, where a model is trained in this run."""
+    if settings.segmentation.weights:
+        return []
+    folds = range(1, settings.training.folds + 1)
+    return expand(result("model/fold-{fold}/quality.tsv"), fold=folds)
+
+
+def cross_validation_table(wildcards):
+    """The cross-validation, where a model is trained in this run."""
+    if settings.segmentation.weights:
+        return []
+    return result("model/cross_validation.tsv")
+
+
+def validation_examples(wildcards):
+    """Slices for the overlays of Figure 2, where a model is trained in this run."""
+    if settings.segmentation.weights:
+        return []
+    folds = range(1, settings.training.folds + 1)
+    return expand(result("model/fold-{fold}/examples.npz"), fold=folds)
+
+
+def recovery_summary(wildcards):
+    """The synthetic cohort's recovery, where the cohort is synthetic."""
+    return result("phantom/recovery_summary.tsv") if settings.phantom else []

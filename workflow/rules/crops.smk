@@ -12,13 +12,15 @@ rule crops_shard:
         log_file("crops/{shard}"),
     benchmark:
         benchmark_file("crops/{shard}")
+    conda:
+        "iliopsoas"
     threads: workflow.cores
     resources:
         mem_mb=lambda wildcards, threads, attempt: 500 * threads * attempt,
         runtime=240,
     params:
         version=STAGES["crops"],
-        results=settings.results,
+        results=results_folder,
         time_limit_s=settings.run.time_limit_s,
     script:
         "../../scripts/crops.py"

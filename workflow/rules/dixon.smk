@@ -10,6 +10,8 @@ rule dixon_shard:
         log_file("dixon/{shard}"),
     benchmark:
         benchmark_file("dixon/{shard}")
+    conda:
+        "iliopsoas"
     threads: workflow.cores
     resources:
         mem_mb=lambda wildcards, threads, attempt: 1500 * threads * attempt,
@@ -17,7 +19,7 @@ rule dixon_shard:
     params:
         version=STAGES["dixon"],
         parameters=settings.dixon.model_dump(mode="json"),
-        results=settings.results,
+        results=results_folder,
         time_limit_s=settings.run.time_limit_s,
     script:
         "../../scripts/dixon.py"

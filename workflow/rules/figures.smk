@@ -3,14 +3,6 @@
 FIGURES = ["1", "2", "3", "4", "5", "6", "7", "S1", "S2"]
 
 
-def validation_examples(wildcards):
-    """Slices for the overlays of Figure 2, where a model is trained in this run."""
-    if settings.segmentation.weights:
-        return []
-    folds = range(1, settings.training.folds + 1)
-    return expand(rules.validate.output.examples, fold=folds)
-
-
 rule figures:
     input:
         **{name: result(f"statistics/{name}.tsv") for name in STATISTICS},
@@ -41,14 +33,19 @@ rule figures:
         log_file("figures"),
     benchmark:
         benchmark_file("figures")
+    conda:
+        "iliopsoas"
     resources:
         mem_mb=4000,
         runtime=60,
     params:
         version=STAGES["figures"],
         dpi=settings.figures.dpi,
-        folder=result("figures"),
-        results=settings.results,
+        folder=subpath(output.comparison, parent=True),
+        results=results_folder,
         tables=STATISTICS,
+        instance=settings.statistics.instance,
+        repeat_instance=settings.statistics.repeat_instance,
+        age_column=settings.statistics.age_column,
     script:
         "../../scripts/figures.py"

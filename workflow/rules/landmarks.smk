@@ -11,6 +11,8 @@ rule landmarks_shard:
         log_file("landmarks/{shard}"),
     benchmark:
         benchmark_file("landmarks/{shard}")
+    conda:
+        "iliopsoas"
     threads: workflow.cores
     resources:
         mem_mb=lambda wildcards, threads, attempt: 1000 * threads * attempt,
@@ -18,7 +20,7 @@ rule landmarks_shard:
     params:
         version=STAGES["landmarks"],
         parameters=settings.landmarks.model_dump(mode="json"),
-        results=settings.results,
+        results=results_folder,
         time_limit_s=settings.run.time_limit_s,
     script:
         "../../scripts/landmarks.py"

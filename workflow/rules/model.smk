@@ -1,8 +1,29 @@
 # Training on the manually annotated participants: folds, cross-validation, final model.
 
 
-TRAINING = settings.training.model_dump(mode="json", exclude={"folds"})
+TRAINING = settings.training.model_dump(mode="json", exclude={"folds", "to_annotate"})
 SWEEP = {"sweep_rates", "sweep_epochs"}
+
+
+# Not part of the default target: `snakemake export_for_annotation`.
+rule export_for_annotation:
+    input:
+        sample=result("cohort/sample.tsv"),
+        dixon=every_shard("dixon.tsv"),
+    output:
+        folder=directory(result("annotation")),
+    log:
+        log_file("export_for_annotation"),
+    conda:
+        "iliopsoas"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        number=settings.training.to_annotate,
+        results=results_folder,
+    script:
+        "../../scripts/export_for_annotation.py"
 
 
 rule folds:
@@ -13,6 +34,8 @@ rule folds:
         folds=result("model/folds.tsv"),
     log:
         log_file("folds"),
+    conda:
+        "iliopsoas"
     resources:
         mem_mb=1000,
         runtime=10,
@@ -47,6 +70,8 @@ rule train:
         log_file("train/{model}"),
     benchmark:
         benchmark_file("train/{model}")
+    conda:
+        "iliopsoas"
     threads: workflow.cores
     resources:
         gpu=1,
@@ -74,6 +99,8 @@ rule validate:
         log_file("validate/fold-{fold}"),
     benchmark:
         benchmark_file("validate/fold-{fold}")
+    conda:
+        "iliopsoas"
     threads: workflow.cores
     resources:
         gpu=1,
@@ -99,6 +126,8 @@ rule quality_rows:
         log_file("quality_rows/fold-{fold}"),
     benchmark:
         benchmark_file("quality_rows/fold-{fold}")
+    conda:
+        "iliopsoas"
     threads: workflow.cores
     resources:
         gpu=1,
@@ -120,6 +149,8 @@ rule cross_validation:
         table=result("model/cross_validation.tsv"),
     log:
         log_file("cross_validation"),
+    conda:
+        "iliopsoas"
     resources:
         mem_mb=1000,
         runtime=10,
@@ -144,6 +175,8 @@ rule learning_rate_sweep:
         log_file("learning_rate_sweep"),
     benchmark:
         benchmark_file("learning_rate_sweep")
+    conda:
+        "iliopsoas"
     threads: workflow.cores
     resources:
         gpu=1,
@@ -154,6 +187,6 @@ rule learning_rate_sweep:
         training=TRAINING,
         network=settings.network.model_dump(mode="json"),
         crop=settings.crops.model_dump(mode="json"),
-        folder=result("model/sweep"),
+        folder=subpath(output.table, strip_suffix=".tsv"),
     script:
         "../../scripts/learning_rate_sweep.py"

@@ -9,6 +9,8 @@ rule phantom:
         log_file("phantom"),
     benchmark:
         benchmark_file("phantom")
+    conda:
+        "iliopsoas"
     threads: workflow.cores
     resources:
         mem_mb=lambda wildcards, threads: 1500 * threads,
@@ -30,12 +32,14 @@ rule recovery:
         summary=result("phantom/recovery_summary.tsv"),
     log:
         log_file("recovery"),
+    conda:
+        "iliopsoas"
     resources:
         mem_mb=2000,
         runtime=60,
     params:
         version=STAGES["phantom"],
-        folder=settings.phantom.folder,
-        results=settings.results,
+        folder=subpath(input.truth, parent=True),
+        results=results_folder,
     script:
         "../../scripts/recovery.py"

@@ -15,14 +15,6 @@ QC_TABLES = [
 ]
 
 
-def quality_rows_of_folds(wildcards):
-    """What predicted quality is learned from, where a model is trained in this run."""
-    if settings.segmentation.weights:
-        return []
-    folds = range(1, settings.training.folds + 1)
-    return expand(rules.quality_rows.output.table, fold=folds)
-
-
 rule qc_flags:
     input:
         sample=result("cohort/sample.tsv"),
@@ -46,6 +38,8 @@ rule qc_flags:
         log_file("qc"),
     benchmark:
         benchmark_file("qc")
+    conda:
+        "iliopsoas"
     resources:
         mem_mb=8000,
         runtime=60,
@@ -69,12 +63,14 @@ rule review_page:
         page=directory(result("qc/review")),
     log:
         log_file("review_page"),
+    conda:
+        "iliopsoas"
     resources:
         mem_mb=4000,
         runtime=60,
     params:
         version=STAGES["qc"],
-        results=settings.results,
+        results=results_folder,
     script:
         "../../scripts/review_page.py"
 

@@ -1,11 +1,6 @@
 # The end of a run: summary with a truthful exit status, and Snakemake's report.
 
 
-def recovery_summary(wildcards):
-    """The synthetic cohort's recovery, where the cohort is synthetic."""
-    return result("phantom/recovery_summary.tsv") if settings.phantom else []
-
-
 rule summary:
     input:
         sample=result("cohort/sample.tsv"),
@@ -18,6 +13,8 @@ rule summary:
         run=result("run.json"),
     log:
         log_file("summary"),
+    conda:
+        "iliopsoas"
     resources:
         mem_mb=2000,
         runtime=10,
@@ -38,6 +35,8 @@ rule report:
         configuration=result("configuration.yaml"),
     log:
         log_file("report"),
+    conda:
+        "iliopsoas"
     resources:
         mem_mb=2000,
         runtime=60,

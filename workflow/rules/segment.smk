@@ -1,16 +1,6 @@
 # Network to masks: the model is loaded once per shard.
 
 
-def segmentation_weights(wildcards):
-    """Configured weights, the fold models of an ensemble, or the final model."""
-    if settings.segmentation.weights:
-        return settings.segmentation.weights
-    if settings.segmentation.ensemble:
-        folds = range(1, settings.training.folds + 1)
-        return expand(result("model/fold-{fold}/model.h5"), fold=folds)
-    return result("model/final/model.h5")
-
-
 rule segment_shard:
     input:
         manifest=shard_file("manifest.tsv"),
@@ -23,6 +13,8 @@ rule segment_shard:
         log_file("segment/{shard}"),
     benchmark:
         benchmark_file("segment/{shard}")
+    conda:
+        "iliopsoas"
     threads: workflow.cores
     resources:
         gpu=1,
@@ -32,7 +24,7 @@ rule segment_shard:
         version=STAGES["segment"],
         parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
         crop=settings.crops.model_dump(mode="json"),
-        results=settings.results,
+        results=results_folder,
     script:
         "../../scripts/segment.py"
 

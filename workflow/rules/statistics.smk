@@ -22,13 +22,6 @@ STATISTICS = [
 FORMATTED = ["table1", "table2", "table_s1", "cross_validation"]
 
 
-def cross_validation_table(wildcards):
-    """The cross-validation, where a model is trained in this run."""
-    if settings.segmentation.weights:
-        return []
-    return result("model/cross_validation.tsv")
-
-
 rule statistics:
     input:
         volumes=result("volumes.tsv"),
@@ -53,12 +46,14 @@ rule statistics:
         log_file("statistics"),
     benchmark:
         benchmark_file("statistics")
+    conda:
+        "iliopsoas"
     resources:
         mem_mb=4000,
         runtime=60,
     params:
         version=STAGES["statistics"],
         statistics=settings.statistics.model_dump(mode="json"),
-        folder=result("statistics"),
+        folder=subpath(output.flow, parent=True),
     script:
         "../../scripts/statistics.py"

@@ -11,13 +11,15 @@ rule volumes_shard:
         log_file("volumes/{shard}"),
     benchmark:
         benchmark_file("volumes/{shard}")
+    conda:
+        "iliopsoas"
     threads: workflow.cores
     resources:
         mem_mb=lambda wildcards, threads, attempt: 1000 * threads * attempt,
         runtime=240,
     params:
         version=STAGES["volumes"],
-        results=settings.results,
+        results=results_folder,
         time_limit_s=settings.run.time_limit_s,
     script:
         "../../scripts/volumes_shard.py"
@@ -36,6 +38,8 @@ rule collect_volumes:
         volumes=result("shards/volumes.tsv"),
     log:
         log_file("collect_volumes"),
+    conda:
+        "iliopsoas"
     resources:
         mem_mb=4000,
         runtime=60,

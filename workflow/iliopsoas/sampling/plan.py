@@ -22,7 +22,7 @@ SAMPLE_COLUMNS = ["eid", "instance", "release", "shard", "sex", "age", "age_grou
                   "annotated", "sampled"]  # fmt: skip
 MANIFEST_COLUMNS = [*SAMPLE_COLUMNS, "scan", "annotation"]
 ANNOTATION = re.compile(
-    r"(?P<eid>[1-9]\d{6})_(?P<instance>\d)(_(?P<side>left|right))?\.(nii(\.gz)?|nrrd|nhdr)"
+    r"(?P<eid>[1-9]\d{6})_(?P<instance>\d)(_(?P<side>left|right))?\.(nii(\.gz)?|(seg\.)?nrrd|nhdr|mha|mhd)"
 )
 
 

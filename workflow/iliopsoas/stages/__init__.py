@@ -17,6 +17,7 @@ from iliopsoas.stages.cohort import cohort
 from iliopsoas.stages.common import read_ledgers
 from iliopsoas.stages.imaging import crops, dixon, landmarks, volumes_of_shard
 from iliopsoas.stages.learning import (
+    export_for_annotation,
     folds,
     learning_rate_sweep,
     quality_rows,
@@ -30,6 +31,7 @@ __all__ = [
     "cohort",
     "crops",
     "dixon",
+    "export_for_annotation",
     "figure1",
     "figure3",
     "figure_s1",

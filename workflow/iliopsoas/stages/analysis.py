@@ -106,6 +106,8 @@ def figure3(volumes, sample, *, results, instance: int = 2):
     for row in selection.twelve(measured.dropna(subset=["total_ml"])).itertuples():
         water, _ = _volume(results, row.eid, row.instance, "water.nii.gz")
         mask, _ = _volume(results, row.eid, row.instance, "iliopsoas.nii.gz")
+        box = images.window(mask, margin_mm=80.0)
+        water, mask = water[box], mask[box]
         level = images.best_slice(mask > 0, "coronal")
         text = f"{row.total_ml:.0f} ml"
         if row.group == "most asymmetric":

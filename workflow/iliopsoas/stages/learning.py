@@ -15,6 +15,43 @@ from iliopsoas.stages.common import MASKS, tasks_after
 from iliopsoas.status import InputError, Refused, Verdict
 
 
+def export_for_annotation(sample, dixon, folder, *, number: int, results) -> pd.DataFrame:
+    """Write the water images that a radiographer is to draw on.
+
+    Half of them women, spread evenly over BMI within each sex, first visits only: the paper's
+    annotated participants "covered a broad range of age and BMI".
+
+    Parameters
+    ----------
+    sample, dixon : DataFrame
+        results/cohort/sample.tsv, and the dixon ledgers of all shards.
+    folder : path
+        Gets ``<EID>_<instance>_water.nii.gz``; see `annotations.export`.
+    number : int
+        Images wanted; fewer where there are not as many.
+
+    Returns
+    -------
+    DataFrame
+        eid, instance, sex, age, bmi of the exported.
+    """
+    from iliopsoas import annotations
+
+    good = dixon.loc[dixon["verdict"] == Verdict.OK, files.KEY]
+    people = sample.merge(good, on=files.KEY).sort_values(["bmi", "eid"])
+    people = people[people["instance"] == people["instance"].min()]
+    chosen = []
+    for _, group in people.groupby("sex"):
+        wanted = min(number // 2, len(group))
+        chosen.append(group.iloc[np.linspace(0, len(group) - 1, wanted).round().astype(int)])
+    table = pd.concat(chosen)[[*files.KEY, "sex", "age", "bmi"]]
+    for row in table.itertuples():
+        source = files.subject_folder(results, row.eid, row.instance) / "water.nii.gz"
+        annotations.export(nib.load(source), folder, row.eid, row.instance)
+    log.info("exported %d water images", len(table))
+    return table
+
+
 def folds(manifests, ledgers, *, number: int, seed: int) -> pd.DataFrame:
     """The annotated participants that can be trained on, each with its fold.
 
