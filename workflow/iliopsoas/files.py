@@ -74,8 +74,13 @@ def _plain(value):
     return value
 
 
+def as_json(content) -> str:
+    """Readable JSON; NumPy's types become plain, what is not finite null."""
+    return json.dumps(_plain(content), indent=1, allow_nan=False)
+
+
 def write_json(path, content) -> None:
-    write_text(path, json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
+    write_text(path, as_json(content) + "\n")
 
 
 def read_json(path):

@@ -1,0 +1,182 @@
+"""Arguments of all commands; standard library only, so that ``--help`` is quick."""
+
+import argparse
+from pathlib import Path
+
+EXIT_CODES = """\
+exit codes:
+  0    done, or nothing wrong
+  1    unexpected error (a bug)
+  2    wrong usage
+  3    an input was refused, or check found something wrong
+  4    the system failed: file not readable or writable, disk full, out of memory
+  130  interrupted
+"""
+MEASURE = """\
+examples:
+  iliopsoas measure 1234567_20201_2_0.zip -o out --weights model.h5
+  iliopsoas measure dicom_folder -o out --weights model.h5 --json
+  iliopsoas measure water.nii.gz --fat fat.nii.gz -o out --weights model.h5
+  iliopsoas measure scan.zip -o out --annotation mask.nrrd
+"""
+CHECK = """\
+examples:
+  iliopsoas check                        the installation
+  iliopsoas check scan.zip model.h5      each file, its kind told by its content or name
+  iliopsoas check phenotypes.tsv --json
+  iliopsoas check mask.nii.gz --water water.nii.gz
+"""
+PHANTOM = """\
+examples:
+  iliopsoas phantom -o phantom                 one participant
+  iliopsoas phantom -o phantom -n 5 --seed 7
+  iliopsoas phantom -o phantom -n 3 --fault swapped:4 --fault truncated
+"""
+SHOW = """\
+examples:
+  iliopsoas show water.nii.gz -o water.png
+  iliopsoas show water.nii.gz --mask iliopsoas.nii.gz -o both.png
+  iliopsoas show scan.zip -o scan.png          stitches the scan first
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="iliopsoas",
+        description="Iliopsoas muscle volumes from neck-to-knee Dixon MRI, one scan at a time. "
+        "Whole cohorts are the workflow's: see the README.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action=_Version)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _measure(_command(commands, "measure", "one scan to masks and volumes", MEASURE))
+    _check(_command(commands, "check", "say what is wrong with a file or the set-up", CHECK))
+    _phantom(_command(commands, "phantom", "make synthetic participants", PHANTOM))
+    _show(_command(commands, "show", "a picture for a quick look", SHOW))
+    return top
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings, dest, **options):
+        super().__init__(option_strings, dest, nargs=0, help="print the version and exit")
+
+    def __call__(self, parser, *_):
+        from importlib.metadata import version
+
+        print(f"iliopsoas {version('iliopsoas')}")
+        parser.exit()
+
+
+def _command(commands, name: str, summary: str, examples: str):
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=examples + "\n" + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(module=f"{name}_command")
+    loudness = command.add_mutually_exclusive_group()
+    loudness.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    loudness.add_argument(
+        "-v", "--verbose", action="store_true", help="warnings, and where an error arose"
+    )
+    command.add_argument("--json", action="store_true", help="result as JSON on standard output")
+    return command
+
+
+def _measure(command):
+    command.add_argument(
+        "scan", type=Path, metavar="SCAN", help="zip, folder of DICOM files, or water NIfTI"
+    )
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the results"
+    )
+    command.add_argument("--fat", type=Path, metavar="NIFTI", help="fat image to a water NIfTI")
+    command.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="network weights, our own or the published .h5; default: the file that the "
+        "environment variable ILIOPSOAS_WEIGHTS names",
+    )
+    command.add_argument(
+        "--annotation",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="MASK",
+        help="manual mask to compare with (twice: one file per side); without weights it is "
+        "measured itself",
+    )
+    command.add_argument(
+        "--height", type=_positive, metavar="CM", help="standing height, for the muscle index"
+    )
+    command.add_argument("--threshold", type=_share, default=0.5, help="of muscle (default 0.5)")
+    command.add_argument(
+        "--normalisation",
+        choices=("published", "paper"),
+        default="published",
+        help="of crops, as in training (default published)",
+    )
+    command.add_argument("--keep-images", action="store_true", help="write water, fat and body")
+    command.add_argument("--overwrite", action="store_true", help="replace earlier results in OUT")
+
+
+def _check(command):
+    command.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="none: the installation"
+    )
+    command.add_argument(
+        "--kind", choices=("scan", "table", "weights", "annotation"), help="default: recognised"
+    )
+    command.add_argument(
+        "--water", type=Path, metavar="NIFTI", help="stitched water image of the annotation"
+    )
+
+
+def _phantom(command):
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    command.add_argument(
+        "-n", "--number", type=_count, default=1, metavar="N", help="participants (default 1)"
+    )
+    command.add_argument("--seed", type=int, default=2020, metavar="S", help="(default 2020)")
+    command.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="plant a fault in one participant; repeat for more",
+    )
+    command.add_argument("--processes", type=_count, default=1, help="(default 1)")
+
+
+def _show(command):
+    command.add_argument(
+        "file", type=Path, metavar="FILE", help="zip, folder of DICOM files, or NIfTI"
+    )
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="PNG")
+    command.add_argument("--mask", type=Path, metavar="NIFTI", help="mask to outline")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, found {text}")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1000:
+        raise argparse.ArgumentTypeError(f"expected a positive number, found {text}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found {text}")
+    return value

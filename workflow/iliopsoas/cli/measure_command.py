@@ -1,0 +1,161 @@
+"""``iliopsoas measure``: one scan to masks, volumes, a picture and a record of the run."""
+
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from iliopsoas import annotations, files, grid, landmarks, volumes
+from iliopsoas.cli import images
+from iliopsoas.cli.report import Report
+from iliopsoas.crops import crop
+from iliopsoas.logs import log
+from iliopsoas.qc import evidence, preview
+from iliopsoas.status import InputError, Refused
+from iliopsoas.ukb.fingerprint import content_fingerprint
+from iliopsoas.versions import STAGES
+
+OUTPUTS = ("iliopsoas.nii.gz", "volumes.json", "volumes.tsv", "preview.png", "run.json")
+IMAGES = ("water.nii.gz", "fat.nii.gz", "body.nii.gz")
+
+
+def run(options) -> Report:
+    """Measure; a refused scan leaves run.json alone, with the verdict."""
+    weights = options.weights or os.environ.get("ILIOPSOAS_WEIGHTS") or None
+    if weights is None and not options.annotation:
+        raise InputError(
+            "no network weights: give --weights FILE, or set ILIOPSOAS_WEIGHTS; or give "
+            "--annotation MASK to measure a manual mask"
+        )
+    if weights is not None and not Path(weights).is_file():
+        raise InputError(f"weights: {weights} does not exist")
+    output = _prepare(options.output, options.overwrite)
+    record = {
+        "versions": _versions(),
+        "stage_versions": {
+            name: STAGES[name] for name in ("dixon", "landmarks", "crops", "segment", "volumes")
+        },
+        "settings": {
+            "threshold": options.threshold,
+            "normalisation": options.normalisation,
+            "height_cm": options.height,
+        },
+    }
+    start = time.perf_counter()
+    try:
+        result, text = _measure(options, weights, output, record)
+    except Refused as refused:
+        record |= {"status": str(refused.verdict), "message": refused.message}
+        raise
+    except Exception as error:
+        record |= {"status": "error", "message": f"{type(error).__name__}: {error}"}
+        raise
+    finally:
+        record["seconds"] = round(time.perf_counter() - start, 2)
+        files.write_json(output / "run.json", record)
+    return Report(text + f"\nwritten to {output}", result)
+
+
+def _prepare(folder: Path, overwrite: bool) -> Path:
+    earlier = [folder / name for name in (*OUTPUTS, *IMAGES) if (folder / name).exists()]
+    if earlier and not overwrite:
+        raise InputError(f"{folder} holds earlier results; give --overwrite or another folder")
+    for path in earlier:  # a scan that is refused must not stand beside another's volumes
+        path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _measure(options, weights, output, record) -> tuple[dict, str]:
+    log.info("reading the scan")
+    water, fat, body, record["dixon"] = images.read(options.scan, options.fat)
+    record["inputs"] = _hashes(options, weights)
+    if options.keep_images:
+        for name, image in zip(IMAGES, (water, fat, body), strict=True):
+            if image is not None:
+                files.write_nifti(output / name, image)
+
+    log.info("finding landmarks")
+    found, record["landmarks"] = landmarks.locate_with_record(body, water, fat)
+    record["landmarks"]["found"] = found
+    landmarks.assess(found, body)
+    arrays = [None if image is None else np.asanyarray(image.dataobj) for image in (water, fat)]
+    manual = annotations.read(options.annotation, water, body) if options.annotation else None
+
+    if weights is None:
+        mask, record["mask"] = manual, {"source": "annotation"}
+    else:
+        log.info("segmenting")
+        mask, segmented = _segment(options, weights, arrays[0], found)
+        record["mask"] = {"source": "network"} | segmented
+
+    log.info("measuring")
+    result = {"status": "ok"}
+    result |= volumes.measure(mask, water.affine, *arrays, height_cm=options.height)
+    record["evidence"] = evidence.gather(
+        mask, water.affine, arrays[0], np.asanyarray(body.dataobj), found
+    )
+    if manual is not None and weights is not None:
+        result["annotation"] = _compare(mask, manual, water.affine)
+    files.write_nifti(output / "iliopsoas.nii.gz", grid.las_image(mask, water.affine))
+    files.write_bytes(output / "preview.png", preview.preview(arrays[0], mask, found, water.affine))
+    files.write_json(output / "volumes.json", result)
+    row = {key: value for key, value in result.items() if key != "annotation"}
+    files.write_tsv(output / "volumes.tsv", pd.DataFrame([row]))
+    record["status"] = "ok"
+    return result, _text(result)
+
+
+def _segment(options, weights, water, found):
+    from iliopsoas.segmentation import Segmenter, Subject, segment_subject
+
+    segmenter = Segmenter.load([weights], threshold=options.threshold)
+    cut = {side: crop(water, found, side, options.normalisation) for side in grid.SIDES}
+    result = segment_subject(segmenter, Subject(cut, found, water.shape))
+    return result.mask, result.record
+
+
+def _compare(mask, manual, affine) -> dict:
+    from iliopsoas.segmentation import dice
+
+    millilitres = grid.voxel_ml(affine)
+    result = {}
+    for side, label in grid.SIDES.items():
+        result[f"dice_{side}"] = float(dice(mask == label, manual == label))
+        result[f"manual_{side}_ml"] = float(np.count_nonzero(manual == label) * millilitres)
+    return result
+
+
+def _hashes(options, weights) -> dict:
+    """What went in, by content: file names may hold a participant's id."""
+    whole = options.scan.is_file()
+    return {
+        "scan_sha256": files.sha256(options.scan) if whole else None,
+        "scan_content": content_fingerprint(options.scan),
+        "fat_sha256": files.sha256(options.fat) if options.fat else None,
+        "weights_sha256": files.sha256(weights) if weights else None,
+        "annotation_sha256": [files.sha256(path) for path in options.annotation],
+    }
+
+
+def _versions() -> dict:
+    names = ("iliopsoas", "keras", "nibabel", "numpy", "pydicom", "scipy", "SimpleITK")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def _text(result: dict) -> str:
+    lines = []
+    for name, unit in (("left_ml", "ml"), ("right_ml", "ml"), ("total_ml", "ml")):
+        value = result[name]
+        lines.append(f"{name[:-3]:6} {'missing' if value is None else f'{value:8.1f} {unit}'}")
+    if result.get("imi_ml_m2") is not None:
+        lines.append(f"{'index':6} {result['imi_ml_m2']:8.1f} ml/m2")
+    for side in grid.SIDES if "annotation" in result else ():
+        lines.append(f"Dice, {side}: {result['annotation'][f'dice_{side}']:.4f}")
+    if result.get("missing_reason"):
+        lines.append(result["missing_reason"])
+    return "\n".join(lines)
