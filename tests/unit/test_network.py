@@ -57,9 +57,27 @@ def test_paper_variant_has_the_papers_filters():
     assert down == [32] * 2 + [64] * 3 + [128] * 3  # D_{2,32}, D_{3,64}, D_{3,128}
     up = [out for _, out in five[12:-1]]
     assert up == [128] * 3 + [64] * 3 + [32] * 3  # U_{3,128}, U_{3,64}, U_{3,32}
-    ones = [layer for layer in model.layers if getattr(layer, "kernel_size", 0) == (1, 1, 1)]
-    assert [layer.activation.__name__ for layer in ones].count("sigmoid") == 1
-    assert not any(layer.activation.__name__ == "selu" for layer in ones)
+    ones = [layer for layer in network.weighted_layers(model) if layer.kernel_size == (1, 1, 1)]
+    assert [layer.filters for layer in ones].count(1) == 1  # one final convolution
+
+
+def test_logits_share_the_weights():
+    model = network.build_network((16, 16, 16, 1), 1, seed=1)
+    before = network.logits(model)
+    model.jit_compile = before.jit_compile = network.just_in_time()
+    x = np.random.default_rng(0).random((1, 16, 16, 16, 1)).astype("float32")
+    expected = 1 / (1 + np.exp(-np.asarray(before.predict_on_batch(x), "float64")))
+    np.testing.assert_allclose(np.asarray(model.predict_on_batch(x)), expected, atol=1e-6)
+    assert all(a is b for a, b in zip(model.weights, before.weights, strict=True))
+
+
+def test_lecun_is_half_the_variance():
+    he, lecun = (
+        network.build_network((16, 16, 16, 1), 2, seed=1, initialisation=name).get_weights()
+        for name in ("he", "lecun")
+    )
+    largest = max(range(len(he)), key=lambda i: he[i].size)
+    assert lecun[largest].var() / he[largest].var() == pytest.approx(0.5, rel=0.05)
 
 
 def test_same_seed_same_weights():

@@ -14,6 +14,10 @@ from iliopsoas.status import InputError
 CROP_SHAPE = (96, 96, 192)
 DIVISOR = 16  # four halvings
 VARIANTS = ("published", "paper")
+INITIALISATIONS = {
+    "he": keras.initializers.HeNormal,
+    "lecun": keras.initializers.LecunNormal,
+}
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -23,8 +27,9 @@ def build_network(
     variant: str = "published",
     precision: str = "float32",
     seed: int | None = None,
+    initialisation: str = "he",
 ) -> keras.Model:
-    """The network, with He-normal weights.
+    """The network, with random weights.
 
     Parameters
     ----------
@@ -46,6 +51,9 @@ def build_network(
         Type of the arithmetic; weights and output stay float32.
     seed : int, optional
         Seed of the initial weights.
+    initialisation : {"he", "lecun"}
+        He-normal as published, or LeCun-normal, half the variance, which keeps the
+        signals of SELU networks at unit variance (Klambauer et al. 2017).
 
     Returns
     -------
@@ -59,14 +67,14 @@ def build_network(
     InputError
         Where a size cannot be built.
     """
-    _check(input_shape, base_filters, variant, precision)
+    _check(input_shape, base_filters, variant, precision, initialisation)
     f = base_filters
     policy = PRECISIONS[precision]
     seeds = count(0 if seed is None else seed * 1000)
 
     def conv(x, filters, size, strides=1, activation="selu", transposed=False, dtype=policy):
         layer = keras.layers.Conv3DTranspose if transposed else keras.layers.Conv3D
-        start = keras.initializers.HeNormal(None if seed is None else next(seeds))
+        start = INITIALISATIONS[initialisation](None if seed is None else next(seeds))
         return layer(
             filters,
             size,
@@ -109,11 +117,12 @@ def build_network(
     x = residual(concatenate([x, skips.pop()]), 1, 2 * f)  # block F
     if not literal:
         x = conv(x, 1, 1)
-    x = conv(x, 1, 1, activation="sigmoid", dtype="float32")
+    x = conv(x, 1, 1, activation=None, dtype="float32")
+    x = keras.layers.Activation("sigmoid", dtype="float32", name="probability")(x)
     return keras.Model(inputs, x, name=f"iliopsoas_{variant}")
 
 
-def _check(input_shape, base_filters, variant, precision):
+def _check(input_shape, base_filters, variant, precision, initialisation):
     if len(input_shape) != 4 or any(n < DIVISOR or n % DIVISOR for n in input_shape[:3]):
         raise InputError(
             f"network: input shape {tuple(input_shape)} cannot be built; expected x, y, z, "
@@ -125,12 +134,21 @@ def _check(input_shape, base_filters, variant, precision):
             f"network: base_filters {base_filters}; expected a multiple of the input's "
             f"{input_shape[-1]} channels"
         )
-    if variant not in VARIANTS:
-        raise InputError(f"network: variant {variant!r}; expected one of {', '.join(VARIANTS)}")
-    if precision not in PRECISIONS:
-        raise InputError(
-            f"network: precision {precision!r}; expected one of {', '.join(PRECISIONS)}"
-        )
+    for name, value, allowed in (
+        ("variant", variant, VARIANTS),
+        ("precision", precision, PRECISIONS),
+        ("initialisation", initialisation, INITIALISATIONS),
+    ):
+        if value not in allowed:
+            raise InputError(f"network: {name} {value!r}; expected one of {', '.join(allowed)}")
+
+
+def logits(model: keras.Model) -> keras.Model:
+    """The same network, sharing its weights, before the sigmoid: what training works on.
+
+    A probability that is 0 or 1 in float32 has no gradient left; its logit has.
+    """
+    return keras.Model(model.input, model.get_layer("probability").input)
 
 
 def weighted_layers(model: keras.Model) -> list:

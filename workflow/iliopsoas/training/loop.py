@@ -10,7 +10,7 @@ import pandas as pd
 
 from iliopsoas import augmentation, files, weights
 from iliopsoas.logs import log
-from iliopsoas.network import build_network, just_in_time
+from iliopsoas.network import build_network, just_in_time, logits
 from iliopsoas.status import InputError
 from iliopsoas.training import checkpoint
 from iliopsoas.training.losses import LOSSES, dice_metric
@@ -86,15 +86,20 @@ def train(
     fingerprint = files.fingerprint(asdict(recipe), shape, indices, validation, description)
 
     model = build_network(
-        shape, recipe.base_filters, recipe.variant, recipe.precision, seed=recipe.seed
+        shape,
+        recipe.base_filters,
+        recipe.variant,
+        recipe.precision,
+        seed=recipe.seed,
+        initialisation=recipe.initialisation,
     )
     done = _finished(folder, fingerprint) if resume else None
     if done:
         log.info("%s: already done", what)
         weights.load_into(model, done)
         return model
-    _compile(model, recipe)
-    history = checkpoint.restore(folder / "checkpoint.h5", model, fingerprint) if resume else []
+    trained = _compile(logits(model), recipe)
+    history = checkpoint.restore(folder / "checkpoint.h5", trained, fingerprint) if resume else []
     if history:
         log.info("%s: goes on after epoch %d", what, len(history))
 
@@ -103,9 +108,9 @@ def train(
         for epoch in range(len(history) + 1, recipe.epochs + 1):
             if _has_stopped(history, recipe):
                 break
-            row = {"epoch": epoch} | _epoch(model, samples, recipe, epoch, progress)
+            row = {"epoch": epoch} | _epoch(trained, samples, recipe, epoch, progress)
             if validation:
-                row |= _validate(model, images, labels, validation, recipe)
+                row |= _validate(trained, images, labels, validation, recipe)
             if not math.isfinite(row["loss"]):
                 raise Diverged(
                     f"{what}: the loss is not finite in epoch {epoch}; lower "
@@ -113,7 +118,7 @@ def train(
                 )
             history.append(row)
             _keep_best(folder, model, history, recipe)
-            checkpoint.save(folder / "checkpoint.h5", model, fingerprint, history)
+            checkpoint.save(folder / "checkpoint.h5", trained, fingerprint, history)
             files.write_text(folder / "log.csv", pd.DataFrame(history).to_csv(index=False))
             progress.epoch(row)
 
@@ -180,6 +185,7 @@ def _compile(model, recipe):
         jit_compile=just_in_time(),
     )
     model.optimizer.build(model.trainable_variables)
+    return model
 
 
 def _epoch(model, samples, recipe, epoch, progress) -> dict:

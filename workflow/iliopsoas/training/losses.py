@@ -1,4 +1,8 @@
-"""What training minimises, and the overlap it reports. Keras 3 operations alone."""
+"""What training minimises, and the overlap it reports. Keras 3 operations alone.
+
+All take logits, not probabilities: a probability that is 0 or 1 in float32 has no
+gradient left.
+"""
 
 import keras
 from keras import ops
@@ -11,34 +15,37 @@ def _flat(tensor):
     return ops.reshape(tensor, (ops.shape(tensor)[0], -1))
 
 
-def dice_loss(target, probability):
+def dice_loss(target, logit):
     """One minus the soft Dice coefficient of each sample.
 
     2 sum(p g) / (sum(p^2) + sum(g^2)), as the V-Net's (Milletari et al. 2016, equation 2),
-    which the paper cites.
+    which the paper cites; p is the sigmoid of the logit.
 
     Parameters
     ----------
-    target, probability : tensor (n, ...)
+    target, logit : tensor (n, ...)
 
     Returns
     -------
     tensor (n,)
     """
-    g, p = _flat(target), _flat(probability)
+    g, p = _flat(target), ops.sigmoid(_flat(logit))
     overlap = 2.0 * ops.sum(p * g, axis=1) + SMALL
     return 1.0 - overlap / (ops.sum(p * p, axis=1) + ops.sum(g * g, axis=1) + SMALL)
 
 
-def dice_cross_entropy_loss(target, probability):
+def dice_cross_entropy_loss(target, logit):
     """The Dice loss plus the mean binary cross-entropy of each sample."""
-    g, p = _flat(target), _flat(probability)
-    return dice_loss(target, probability) + ops.mean(ops.binary_crossentropy(g, p), axis=1)
+    g, x = _flat(target), _flat(logit)
+    # log(1 + e^x) - g x, without overflow
+    entropy = ops.maximum(x, 0.0) - g * x + ops.log1p(ops.exp(-ops.abs(x)))
+    return dice_loss(target, logit) + ops.mean(entropy, axis=1)
 
 
-def dice(target, probability):
-    """Dice coefficient of each sample, both cut at one half; 1 where both are empty."""
-    g, p = (ops.cast(_flat(part) >= 0.5, "float32") for part in (target, probability))
+def dice(target, logit):
+    """Dice coefficient of each sample, cut at probability one half; 1 where both are empty."""
+    g = ops.cast(_flat(target) >= 0.5, "float32")
+    p = ops.cast(_flat(logit) >= 0.0, "float32")
     both = ops.sum(g, axis=1) + ops.sum(p, axis=1)
     return (2.0 * ops.sum(g * p, axis=1) + SMALL) / (both + SMALL)
 

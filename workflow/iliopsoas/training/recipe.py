@@ -33,7 +33,7 @@ class Recipe:
         of the validation samples where there are any.
     precision : {"float32", "bfloat16", "float16"}
         Type of the arithmetic; weights stay float32.
-    base_filters, variant
+    base_filters, variant, initialisation
         Of `network.build_network`.
     coarsen : int
         Factor by which the crops were coarsened; it scales the random shifts.
@@ -52,6 +52,7 @@ class Recipe:
     precision: str = "float32"
     base_filters: int = 8
     variant: str = "published"
+    initialisation: str = "he"
     coarsen: int = 1
     seed: int = 2020
 

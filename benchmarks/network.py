@@ -1,0 +1,224 @@
+"""How fast the network is here: matrix products, forward pass, training step, zip-free pipeline.
+
+    python benchmarks/network.py [--participants 2] [--precision float32] [--no-xla]
+
+Prints tables in Markdown; every number is measured in this one run. The baseline does what
+the published notebook does: one participant after another, load, predict, write. Inputs are
+noise of the right size, since no time depends on the content.
+"""
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import nibabel as nib
+import numpy as np
+import psutil
+from scipy import ndimage
+
+from iliopsoas import crops, files, grid, network, segmentation
+from iliopsoas.crops import CropReader, Crops, CropWriter
+from iliopsoas.training import Recipe, loop
+
+LANDMARKS = {"1": (60, 80, 350), "2": (170, 80, 350), "11": (70, 80, 160), "12": (150, 80, 160)}
+SHAPE = (*network.CROP_SHAPE, 1)
+TRAINING_SAMPLES = 2880 * 100  # the paper's training of one model
+
+
+def seconds(work, repeats: int = 3) -> float:
+    """Median wall-clock time of `work`, after one call that is not counted."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def peak_gb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def matrix_gflops(dtype: str, n: int) -> float:
+    """Rate of a square matrix product in 10^9 operations per second."""
+    a = keras.ops.cast(np.random.default_rng(0).random((n, n)), dtype)
+
+    def work():
+        product = keras.ops.matmul(a, a)
+        return float(keras.ops.cast(product[0, 0], "float32"))  # waits for the device
+
+    return 2e-9 * n**3 / seconds(work)
+
+
+def row(*cells) -> None:
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+
+
+def head(title: str, *cells) -> None:
+    print(f"\n### {title}\n")
+    row(*cells)
+    row(*["---"] * len(cells))
+
+
+def forward(precision: str, crop, xla: bool, peak: float) -> None:
+    """Keras as it comes, and as the package runs it."""
+    head("Forward pass, one crop of 96 x 96 x 192", "how", "s per crop", "GFLOP/s", "of the peak")
+    work = sum(network.forward_gflop(network.build_network()).values())
+    ways = {"package": network.just_in_time()}
+    if xla:
+        ways = {"Keras as it comes (XLA)": True} | ways
+    outputs = {}
+    for name, jit in ways.items():
+        model = network.build_network(precision=precision, seed=1)
+        model.jit_compile = jit
+        took = seconds(lambda model=model: model.predict_on_batch(crop), 2) / len(crop)
+        outputs[name] = np.asarray(model.predict_on_batch(crop))
+        row(name, f"{took:.2f}", f"{work / took:.0f}", f"{100 * work / took / peak:.0f} %")
+    if precision != "float32":
+        model = network.build_network(seed=1)
+        model.jit_compile = network.just_in_time()
+        reference = np.asarray(model.predict_on_batch(crop)) >= 0.5
+        overlap = segmentation.dice(outputs["package"] >= 0.5, reference)
+        print(f"\nDice of {precision} against float32 (random weights): {overlap:.4f}")
+
+
+def blocks(precision: str, crop, peak: float) -> None:
+    """Time of each convolution, by itself on an input of its size."""
+    head("By layer", "layer", "kernel", "GFLOP", "ms", "of the peak")
+    model = network.build_network(precision=precision)
+    total = 0.0
+    for layer in network.weighted_layers(model):
+        x = np.zeros((len(crop), *layer.input.shape[1:]), "float32")
+        alone = keras.Model(*_alone(layer))
+        alone.jit_compile = network.just_in_time()
+        took = seconds(lambda alone=alone, x=x: alone.predict_on_batch(x), 2) / len(crop)
+        work = network.forward_gflop(model)[layer.name]
+        total += took
+        share = 100 * work / took / peak
+        kernel = "x".join(map(str, layer.kernel.shape))
+        row(layer.name, kernel, f"{work:.1f}", f"{1000 * took:.0f}", f"{share:.0f} %")
+    row("all", "", "", f"{1000 * total:.0f}", "")
+
+
+def _alone(layer):
+    inputs = keras.Input(layer.input.shape[1:])
+    return inputs, layer(inputs)
+
+
+def training(precision: str, batch_size: int, peak: float) -> None:
+    """One step of the paper's training."""
+    model = network.build_network(precision=precision)
+    work = 3 * sum(network.forward_gflop(model).values())
+    model = loop._compile(network.logits(model), Recipe(precision=precision))
+    x = np.random.default_rng(0).random((batch_size, *SHAPE)).astype("float32")
+    took = seconds(lambda: model.train_on_batch(x, np.round(x)), 1)
+    head("Training step", "batch", "s per step", "GFLOP/s", "of the peak", "the paper's training")
+    rate = work * batch_size / took
+    hours = took / batch_size * TRAINING_SAMPLES / 3600
+    row(batch_size, f"{took:.2f}", f"{rate:.0f}", f"{100 * rate / peak:.0f} %", f"{hours:,.1f} h")
+
+
+def end_to_end(participants: int, precision: str, batch_size: int, xla: bool) -> None:
+    """Crops of a shard to masks on disk: the notebook's way and ours."""
+    head("Reading, network, post-processing, writing", "how", "s", "crops per second", "speed-up")
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        names = [f"{number}_2" for number in range(participants)]
+        with CropWriter(folder / "crops.h5") as writer:
+            for name in names:
+                water = rng.integers(0, 400, grid.SHAPE).astype("int16")
+                files.write_nifti(folder / f"{name}-water.nii.gz", grid.las_image(water))
+                writer.add(name, Crops.of(water, LANDMARKS))
+        baseline = None
+        for title, jit in {"notebook, Keras as it comes": True, "notebook, no XLA": False}.items():
+            if jit and not xla:
+                continue
+            start = time.perf_counter()
+            for name in names:
+                notebook(folder, name, jit)
+            took = time.perf_counter() - start
+            baseline = baseline or took
+            row(title, f"{took:.1f}", f"{2 * participants / took:.3f}", f"{baseline / took:.2f}")
+        model = network.build_network(precision=precision, seed=1)
+        start = time.perf_counter()
+        pipeline(folder, names, model, batch_size)
+        took = time.perf_counter() - start
+        row("package", f"{took:.1f}", f"{2 * participants / took:.3f}", f"{baseline / took:.2f}")
+
+
+def notebook(folder, name, jit) -> None:
+    """What the published notebook does for a participant (recoh/iliopsoas_muscle)."""
+    water = nib.load(folder / f"{name}-water.nii.gz").get_fdata()
+    model = network.build_network(seed=1)
+    model.jit_compile = jit
+    muscles = np.zeros(water.shape, "uint8")
+    for side, label in grid.SIDES.items():
+        crop = crops.crop(water, LANDMARKS, side)
+        predicted = np.squeeze(model.predict(crop[None, ..., None], verbose=0)) >= 0.5
+        predicted = ndimage.binary_fill_holes(predicted, ndimage.generate_binary_structure(3, 1))
+        components, _ = ndimage.label(predicted)
+        largest = components == 1 + np.argmax(np.bincount(components.ravel(), minlength=2)[1:])
+        placed = crops.place(largest.astype("uint8"), LANDMARKS, side, water.shape)
+        nib.Nifti1Image(placed, grid.las_affine()).to_filename(folder / f"{name}-{side}.nii.gz")
+        muscles += label * placed
+    nib.Nifti1Image(muscles, grid.las_affine()).to_filename(folder / f"{name}-both.nii.gz")
+
+
+def pipeline(folder, names, model, batch_size) -> None:
+    reader = CropReader(folder / "crops.h5")
+    segmenter = segmentation.Segmenter([model], batch_size=batch_size)
+
+    def read(name):
+        both = {side: reader.read(name, side) for side in grid.SIDES}
+        return segmentation.Subject(both, LANDMARKS)
+
+    def write(name, result):
+        files.write_nifti(folder / f"{name}.nii.gz", grid.las_image(result.mask))
+        return True
+
+    for _, result in segmentation.segment_many(segmenter, names, read, write):
+        if isinstance(result, Exception):
+            raise result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--participants", type=int, default=2)
+    parser.add_argument("--precision", default="float32", choices=network.PRECISIONS)
+    parser.add_argument("--batch-size", type=int, default=2, help="crops per forward pass")
+    parser.add_argument("--training-batch", type=int, default=3)
+    parser.add_argument("--matrix", type=int, default=2048, help="size of the matrix product")
+    parser.add_argument("--no-xla", action="store_true", help="leave Keras's slow default out")
+    parser.add_argument("--no-training", action="store_true")
+    options = parser.parse_args()
+    devices = keras.distribution.list_devices("gpu") if keras.backend.backend() != "torch" else []
+    load = os.getloadavg()[0]
+    print(
+        f"Keras {keras.__version__} on {keras.backend.backend()}, {options.precision}; "
+        f"{len(devices)} GPU, {psutil.cpu_count()} CPU cores; other load at the start {load:.1f}"
+    )
+    head("Matrix product", "type", "GFLOP/s")
+    rates = {dtype: matrix_gflops(dtype, options.matrix) for dtype in ("float32", "bfloat16")}
+    for dtype, rate in rates.items():
+        row(dtype, f"{rate:.0f}")
+    peak = rates.get(options.precision, rates["float32"])
+    crop = np.random.default_rng(0).random((options.batch_size, *SHAPE)).astype("float32")
+    forward(options.precision, crop, not options.no_xla, peak)
+    blocks(options.precision, crop, peak)
+    end_to_end(options.participants, options.precision, options.batch_size, not options.no_xla)
+    print(f"\nPeak memory of inference: {peak_gb():.1f} GB")
+    if not options.no_training:
+        training(options.precision, options.training_batch, peak)
+        print(f"\nPeak memory with training: {peak_gb():.1f} GB")
+
+
+if __name__ == "__main__":
+    main()
