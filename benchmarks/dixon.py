@@ -83,9 +83,8 @@ def published(path: Path) -> dict:
         corrector = sitk.N4BiasFieldCorrectionImageFilter()
         corrector.SetBiasFieldFullWidthAtHalfMaximum(0.15)
         corrector.SetMaximumNumberOfIterations([10] * 4)
-        corrected = corrector.Execute(
-            image(array, station), sitk.GetImageFromArray(mask.astype(np.uint8))
-        )
+        inside = sitk.Cast(image(mask, station), sitk.sitkUInt8)
+        corrected = corrector.Execute(image(array, station), inside)
         out = sitk.GetArrayFromImage(corrected)
         return np.divide(array, out, out=np.zeros_like(array), where=out > 0)
 
