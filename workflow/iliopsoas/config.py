@@ -84,7 +84,21 @@ class Cohort(Section):
 class Dixon(Section):
     """Zip to one water and one fat volume."""
 
-    bias_shrink: Count = Field(4, description="Shrink factor of the image N4 is fitted on.")
+    bias_shrink: Count = Field(
+        4,
+        description="N4 is fitted on every n-th voxel in plane and about as far apart along z;"
+        " 1 is full resolution.",
+    )
+    swap_margin: Positive = Field(
+        0.25,
+        description="Smallest margin with which every station and leg must be told from its"
+        " fat-water exchange; below it the verdict is swap_uncertain.",
+    )
+    oblique_tolerance: Positive = Field(
+        0.005,
+        description="Largest component of an axis' unit direction across the patient's axes;"
+        " 0.005 moves the edge of the field of view by 1.25 mm.",
+    )
 
 
 class Landmarks(Section):
