@@ -182,6 +182,50 @@ def bias(count: int, folder: Path) -> list[str]:
     return lines
 
 
+def picture(path: Path, output: Path) -> None:
+    """One participant before (stations as they come) and after, in one coronal slice."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from iliopsoas import grid
+    from iliopsoas.dixon import process_scan
+    from iliopsoas.dixon.series import build_stations
+    from iliopsoas.ukb.archive import open_scan
+
+    row = 78
+    figure, axes = plt.subplots(1, 4, figsize=(11, 5.2))
+    before = {"W": np.zeros(grid.SHAPE[::2]), "F": np.zeros(grid.SHAPE[::2])}
+    for station in build_stations(open_scan(path).slices)[::-1]:
+        inset = (grid.SHAPE[1] - station.channels["W"].shape[1]) // 2
+        first = round((station.low - grid.ORIGIN_RAS_MM[2]) / grid.SLICE_MM)
+        count = round(len(station.channels["W"]) * station.spacing[2] / grid.SLICE_MM)
+        at = np.arange(count) * grid.SLICE_MM / station.spacing[2]
+        nearest = np.minimum(np.rint(at).astype(int), len(station.channels["W"]) - 1)
+        end = min(first + count, grid.SHAPE[2])
+        for channel, shown in before.items():
+            plane = station.channels[channel][nearest, row - inset].T
+            shown[:, first:end] = plane[:, : end - first]
+    result = process_scan(path)
+    after = [np.asarray(image.dataobj)[:, row] for image in (result.water, result.fat)]
+    titles = ("water, as acquired", "fat, as acquired", "water, stitched", "fat, stitched")
+    for axis, shown, title in zip(axes, [*before.values(), *after], titles, strict=True):
+        top = np.percentile(shown[shown > 0], 99)
+        axis.imshow(
+            shown.T[:, ::1],
+            origin="lower",
+            cmap="gray",
+            vmin=0,
+            vmax=top,
+            aspect=grid.SLICE_MM / grid.IN_PLANE_MM,
+        )
+        axis.set_title(title, fontsize=9)
+        axis.set_axis_off()
+    figure.tight_layout()
+    figure.savefig(output, dpi=75, metadata={"Software": None})
+
+
 def measured(what: str, path: Path) -> tuple[dict, float]:
     """Run one method in a process of its own; seconds by step and peak memory in GB."""
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import dixon as b;"
@@ -208,9 +252,13 @@ def main() -> None:
     parser.add_argument("--baseline", action="store_true")
     parser.add_argument("--bias", type=int, default=0, metavar="N")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--picture", type=Path, help="draw before and after, and stop")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = options.scan or make_zip(Path(folder))
+        if options.picture:
+            picture(path, options.picture)
+            return
         lines = ["# Dixon preprocessing", "", f"Machine: {machine()}.", ""]
         lines += ["| step | CPU-seconds |", "|---|---|"]
         seconds, memory = measured("ours", path)
