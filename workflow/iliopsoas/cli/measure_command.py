@@ -62,7 +62,8 @@ def run(options) -> Report:
 
 def _prepare(folder: Path, overwrite: bool) -> Path:
     earlier = [folder / name for name in (*OUTPUTS, *IMAGES) if (folder / name).exists()]
-    if earlier and not overwrite:
+    measured = any(path.name != "run.json" for path in earlier)  # else a refused scan's record
+    if measured and not overwrite:
         raise InputError(f"{folder} holds earlier results; give --overwrite or another folder")
     for path in earlier:  # a scan that is refused must not stand beside another's volumes
         path.unlink()
