@@ -10,7 +10,7 @@ from iliopsoas.dixon import bias
 @pytest.fixture(scope="module")
 def body():
     rng = np.random.default_rng(0)
-    axes = [np.linspace(-1, 1, n) for n in (30, 46, 60)]
+    axes = [np.linspace(-1, 1, n) for n in (24, 36, 46)]
     z, y, x = np.meshgrid(*axes, indexing="ij")
     radius = np.hypot(x / 0.8, y / 0.7)
     mask = radius < 1

@@ -184,6 +184,17 @@ def test_of_a_station_acquired_twice_the_newest_wins(made, slices):
     assert station.notes["acquisitions"] == 2
 
 
+def test_a_repeat_after_the_table_moved_is_the_same_station(made, slices):
+    again = [
+        dataclasses.replace(s, position=s.position + np.array([0, 0, 25.0]))
+        for s in later(of(slices, 4), 300.0, 2, "again")
+    ]
+    stations = build_stations(again + slices)
+    assert [s.number for s in stations] == [1, 2, 3, 4, 5, 6]
+    assert stations[3].low == pytest.approx(dz.STATIONS[4][3] + 25.0)
+    np.testing.assert_array_equal(stations[3].channels["W"], made[4]["W"][:, ::-1] // 2)
+
+
 def test_an_unfinished_repeat_does_not_lend_single_channels(made, slices):
     again = later(of(slices, 4, "F") + of(slices, 4, "in"), 300.0, 2, "again")
     station = next(s for s in build_stations(slices + again) if s.number == 4)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from iliopsoas.dixon.stations import NEEDED, REQUIRED, number_stations
+from iliopsoas.dixon.stitch import resample_axis
 from iliopsoas.status import Refused, Verdict
 from iliopsoas.ukb.dicom import Slice
 
-SAME_PLACE_MM = 15.0  # two series of one station differ less, neighbouring stations far more
 SAME_TIME_S = 10.0  # channels of one acquisition are written within seconds of each other
 NAMES = {"in": "in-phase", "opp": "opposed-phase", "F": "fat", "W": "water"}
 
@@ -251,7 +251,12 @@ def _places(series: list[Series]) -> list[list[Series]]:
 
 
 def _same_place(a: Series, b: Series) -> bool:
-    return abs(a.low - b.low) < SAME_PLACE_MM and abs(a.high - b.high) < SAME_PLACE_MM
+    """Whether two slabs share most of their length; neighbouring stations share a quarter.
+
+    A station acquired again after the table moved a little is still the same station.
+    """
+    shared = min(a.high, b.high) - max(a.low, b.low)
+    return shared > 0.6 * max(a.high - a.low, b.high - b.low)
 
 
 # -- one station -----------------------------------------------------------------------
@@ -387,8 +392,6 @@ def _fill(array: np.ndarray, present: np.ndarray, what: str) -> tuple[np.ndarray
 
 def _match_plane(array: np.ndarray, item: Series, reference: Series, notes: dict) -> np.ndarray:
     """Bring a channel of another matrix size onto the reference's rows and columns."""
-    from iliopsoas.dixon.stitch import resample_axis
-
     shape = reference.array.shape
     same = array.shape[1:] == shape[1:] and np.allclose(
         item.origin[:2], reference.origin[:2], atol=0.05
