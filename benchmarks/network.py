@@ -27,7 +27,6 @@ from iliopsoas.crops import CropReader, Crops, CropWriter
 from iliopsoas.training import Recipe, loop
 
 LANDMARKS = {"1": (60, 80, 350), "2": (170, 80, 350), "11": (70, 80, 160), "12": (150, 80, 160)}
-SHAPE = (*network.CROP_SHAPE, 1)
 TRAINING_SAMPLES = 2880 * 100  # the paper's training of one model
 
 
@@ -69,20 +68,22 @@ def head(title: str, *cells) -> None:
 
 def forward(precision: str, crop, xla: bool, peak: float) -> None:
     """Keras as it comes, and as the package runs it."""
-    head("Forward pass, one crop of 96 x 96 x 192", "how", "s per crop", "GFLOP/s", "of the peak")
-    work = sum(network.forward_gflop(network.build_network()).values())
+    shape = crop.shape[1:]
+    head("Forward pass", "how", "s per crop", "GFLOP/s", "of the peak")
+    work = sum(network.forward_gflop(network.build_network(shape)).values())
     ways = {"package": network.just_in_time()}
     if xla:
         ways = {"Keras as it comes (XLA)": True} | ways
     outputs = {}
     for name, jit in ways.items():
-        model = network.build_network(precision=precision, seed=1)
+        model = network.build_network(shape, precision=precision, seed=1)
         model.jit_compile = jit
-        took = seconds(lambda model=model: model.predict_on_batch(crop), 2) / len(crop)
-        outputs[name] = np.asarray(model.predict_on_batch(crop))
+        took = seconds(lambda model=model: model.predict_on_batch(crop), 1) / len(crop)
+        if precision != "float32":
+            outputs[name] = np.asarray(model.predict_on_batch(crop))
         row(name, f"{took:.2f}", f"{work / took:.0f}", f"{100 * work / took / peak:.0f} %")
     if precision != "float32":
-        model = network.build_network(seed=1)
+        model = network.build_network(shape, seed=1)
         model.jit_compile = network.just_in_time()
         reference = np.asarray(model.predict_on_batch(crop)) >= 0.5
         overlap = segmentation.dice(outputs["package"] >= 0.5, reference)
@@ -91,14 +92,15 @@ def forward(precision: str, crop, xla: bool, peak: float) -> None:
 
 def blocks(precision: str, crop, peak: float) -> None:
     """Time of each convolution, by itself on an input of its size."""
+    shape = crop.shape[1:]
     head("By layer", "layer", "kernel", "GFLOP", "ms", "of the peak")
-    model = network.build_network(precision=precision)
+    model = network.build_network(shape, precision=precision)
     total = 0.0
     for layer in network.weighted_layers(model):
         x = np.zeros((len(crop), *layer.input.shape[1:]), "float32")
         alone = keras.Model(*_alone(layer))
         alone.jit_compile = network.just_in_time()
-        took = seconds(lambda alone=alone, x=x: alone.predict_on_batch(x), 2) / len(crop)
+        took = seconds(lambda alone=alone, x=x: alone.predict_on_batch(x), 1) / len(crop)
         work = network.forward_gflop(model)[layer.name]
         total += took
         share = 100 * work / took / peak
@@ -112,12 +114,12 @@ def _alone(layer):
     return inputs, layer(inputs)
 
 
-def training(precision: str, batch_size: int, peak: float) -> None:
+def training(precision: str, batch_size: int, shape, peak: float) -> None:
     """One step of the paper's training."""
-    model = network.build_network(precision=precision)
+    model = network.build_network(shape, precision=precision)
     work = 3 * sum(network.forward_gflop(model).values())
     model = loop._compile(network.logits(model), Recipe(precision=precision))
-    x = np.random.default_rng(0).random((batch_size, *SHAPE)).astype("float32")
+    x = np.random.default_rng(0).random((batch_size, *shape)).astype("float32")
     took = seconds(lambda: model.train_on_batch(x, np.round(x)), 1)
     head("Training step", "batch", "s per step", "GFLOP/s", "of the peak", "the paper's training")
     rate = work * batch_size / took
@@ -125,10 +127,11 @@ def training(precision: str, batch_size: int, peak: float) -> None:
     row(batch_size, f"{took:.2f}", f"{rate:.0f}", f"{100 * rate / peak:.0f} %", f"{hours:,.1f} h")
 
 
-def end_to_end(participants: int, precision: str, batch_size: int, xla: bool) -> None:
+def end_to_end(participants, precision, batch_size, factor, xla) -> None:
     """Crops of a shard to masks on disk: the notebook's way and ours."""
     head("Reading, network, post-processing, writing", "how", "s", "crops per second", "speed-up")
     rng = np.random.default_rng(0)
+    shape = (*(n // factor for n in network.CROP_SHAPE), 1)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         names = [f"{number}_2" for number in range(participants)]
@@ -143,26 +146,27 @@ def end_to_end(participants: int, precision: str, batch_size: int, xla: bool) ->
                 continue
             start = time.perf_counter()
             for name in names:
-                notebook(folder, name, jit)
+                notebook(folder, name, shape, factor, jit)
             took = time.perf_counter() - start
             baseline = baseline or took
             row(title, f"{took:.1f}", f"{2 * participants / took:.3f}", f"{baseline / took:.2f}")
-        model = network.build_network(precision=precision, seed=1)
+        model = network.build_network(shape, precision=precision, seed=1)
         start = time.perf_counter()
-        pipeline(folder, names, model, batch_size)
+        pipeline(folder, names, model, batch_size, factor)
         took = time.perf_counter() - start
         row("package", f"{took:.1f}", f"{2 * participants / took:.3f}", f"{baseline / took:.2f}")
 
 
-def notebook(folder, name, jit) -> None:
+def notebook(folder, name, shape, factor, jit) -> None:
     """What the published notebook does for a participant (recoh/iliopsoas_muscle)."""
     water = nib.load(folder / f"{name}-water.nii.gz").get_fdata()
-    model = network.build_network(seed=1)
+    model = network.build_network(shape, seed=1)
     model.jit_compile = jit
     muscles = np.zeros(water.shape, "uint8")
     for side, label in grid.SIDES.items():
-        crop = crops.crop(water, LANDMARKS, side)
-        predicted = np.squeeze(model.predict(crop[None, ..., None], verbose=0)) >= 0.5
+        crop = crops.coarsen(crops.crop(water, LANDMARKS, side), factor)
+        predicted = np.squeeze(model.predict(crop[None, ..., None], verbose=0))
+        predicted = crops.refine(predicted, factor) >= 0.5
         predicted = ndimage.binary_fill_holes(predicted, ndimage.generate_binary_structure(3, 1))
         components, _ = ndimage.label(predicted)
         largest = components == 1 + np.argmax(np.bincount(components.ravel(), minlength=2)[1:])
@@ -172,9 +176,9 @@ def notebook(folder, name, jit) -> None:
     nib.Nifti1Image(muscles, grid.las_affine()).to_filename(folder / f"{name}-both.nii.gz")
 
 
-def pipeline(folder, names, model, batch_size) -> None:
+def pipeline(folder, names, model, batch_size, factor) -> None:
     reader = CropReader(folder / "crops.h5")
-    segmenter = segmentation.Segmenter([model], batch_size=batch_size)
+    segmenter = segmentation.Segmenter([model], factor, batch_size=batch_size)
 
     def read(name):
         both = {side: reader.read(name, side) for side in grid.SIDES}
@@ -192,6 +196,7 @@ def pipeline(folder, names, model, batch_size) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--participants", type=int, default=2)
+    parser.add_argument("--coarsen", type=int, default=1, help="1 is the published size")
     parser.add_argument("--precision", default="float32", choices=network.PRECISIONS)
     parser.add_argument("--batch-size", type=int, default=2, help="crops per forward pass")
     parser.add_argument("--training-batch", type=int, default=3)
@@ -203,20 +208,28 @@ def main() -> None:
     load = os.getloadavg()[0]
     print(
         f"Keras {keras.__version__} on {keras.backend.backend()}, {options.precision}; "
-        f"{len(devices)} GPU, {psutil.cpu_count()} CPU cores; other load at the start {load:.1f}"
+        f"crops of {96 // options.coarsen} x {96 // options.coarsen} x "
+        f"{192 // options.coarsen}, {len(devices)} GPU, {psutil.cpu_count()} CPU cores; other load at the start {load:.1f}"
     )
     head("Matrix product", "type", "GFLOP/s")
     rates = {dtype: matrix_gflops(dtype, options.matrix) for dtype in ("float32", "bfloat16")}
     for dtype, rate in rates.items():
         row(dtype, f"{rate:.0f}")
     peak = rates.get(options.precision, rates["float32"])
-    crop = np.random.default_rng(0).random((options.batch_size, *SHAPE)).astype("float32")
+    shape = (*(n // options.coarsen for n in network.CROP_SHAPE), 1)
+    crop = np.random.default_rng(0).random((options.batch_size, *shape)).astype("float32")
     forward(options.precision, crop, not options.no_xla, peak)
     blocks(options.precision, crop, peak)
-    end_to_end(options.participants, options.precision, options.batch_size, not options.no_xla)
+    end_to_end(
+        options.participants,
+        options.precision,
+        options.batch_size,
+        options.coarsen,
+        not options.no_xla,
+    )
     print(f"\nPeak memory of inference: {peak_gb():.1f} GB")
     if not options.no_training:
-        training(options.precision, options.training_batch, peak)
+        training(options.precision, options.training_batch, shape, peak)
         print(f"\nPeak memory with training: {peak_gb():.1f} GB")
 
 

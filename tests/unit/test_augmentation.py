@@ -89,6 +89,11 @@ def test_ranges_are_the_papers():
     assert (scale.max(axis=0) >= [1.24, 1.24, 1.48]).all()
     coarse = np.abs([draw(m, 1, seed=5, coarsen=2).shift for m in range(300)]).max(axis=0)
     assert (coarse <= [3, 3, 12]).all()
+    weak = [draw(m, 1, seed=5, strength=0.5) for m in range(300)]
+    assert (np.abs([t.shift for t in weak]).max(axis=0) <= [3, 3, 12]).all()
+    assert (
+        np.abs(np.subtract([t.scale for t in weak], 1)).max(axis=0) <= [0.125, 0.125, 0.25]
+    ).all()
 
 
 def test_draws_depend_on_their_names_alone():

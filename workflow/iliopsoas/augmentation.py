@@ -46,6 +46,7 @@ def draw(
     round_: int = 0,
     samples: int = SAMPLES_PER_MUSCLE,
     coarsen: float = 1,
+    strength: float = 1.0,
 ) -> Transform:
     """The transformation of one of a muscle's samples.
 
@@ -64,15 +65,18 @@ def draw(
         Samples per muscle; 16 in the paper.
     coarsen : float
         Factor by which the crops were coarsened: shifts in voxels shrink by it.
+    strength : float
+        Share of the paper's ranges that is used.
     """
     half = max(samples // 2, 1)
     mirrored = sample >= half
     if sample % half == 0 and round_ == 0:
         return Transform(mirrored)
     rng = np.random.default_rng([seed, muscle, sample, round_])
-    limits = np.array([SHIFT_IN_PLANE, SHIFT_IN_PLANE, SHIFT_Z]) / coarsen
+    limits = np.array([SHIFT_IN_PLANE, SHIFT_IN_PLANE, SHIFT_Z]) * strength / coarsen
     shift = rng.uniform(-limits, limits)
-    plane, z = rng.uniform([-SCALE_IN_PLANE, -SCALE_Z], [SCALE_IN_PLANE, SCALE_Z])
+    scale = np.array([SCALE_IN_PLANE, SCALE_Z]) * strength
+    plane, z = rng.uniform(-scale, scale)
     if round_ and samples < 4:  # too few samples for a half of mirror images
         mirrored = bool(rng.integers(2))
     return Transform(mirrored, tuple(float(s) for s in shift), (1.0 + plane, 1.0 + plane, 1.0 + z))

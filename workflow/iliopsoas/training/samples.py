@@ -121,7 +121,13 @@ class Batches:
         recipe = self.recipe
         transforms = [
             augmentation.draw(
-                i, s, recipe.seed, round_, recipe.samples_per_muscle, coarsen=recipe.coarsen
+                i,
+                s,
+                recipe.seed,
+                round_,
+                recipe.samples_per_muscle,
+                coarsen=recipe.coarsen,
+                strength=recipe.strength,
             )
             for i, s in pairs
         ]
