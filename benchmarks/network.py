@@ -209,7 +209,8 @@ def main() -> None:
     print(
         f"Keras {keras.__version__} on {keras.backend.backend()}, {options.precision}; "
         f"crops of {96 // options.coarsen} x {96 // options.coarsen} x "
-        f"{192 // options.coarsen}, {len(devices)} GPU, {psutil.cpu_count()} CPU cores; other load at the start {load:.1f}"
+        f"{192 // options.coarsen}, {len(devices)} GPU, {psutil.cpu_count()} CPU cores; "
+        f"other load at the start {load:.1f}"
     )
     head("Matrix product", "type", "GFLOP/s")
     rates = {dtype: matrix_gflops(dtype, options.matrix) for dtype in ("float32", "bfloat16")}
