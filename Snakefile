@@ -25,6 +25,11 @@ settings = configuration.load(config)
 report: "workflow/report/workflow.rst"
 
 
+# One environment for all rules, that of `make env`. An image built from envs/Containerfile takes
+# its place with `--software-deployment-method apptainer`.
+container: "envs/iliopsoas.sif"
+
+
 wildcard_constraints:
     shard=r"[A-Za-z][A-Za-z0-9]*-\d+",
     model=r"fold-\d+|final",

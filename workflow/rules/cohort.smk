@@ -26,8 +26,6 @@ checkpoint cohort:
         log_file("cohort"),
     benchmark:
         benchmark_file("cohort")
-    conda:
-        "iliopsoas"
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=60,

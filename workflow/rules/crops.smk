@@ -12,8 +12,6 @@ rule crops_shard:
         log_file("crops/{shard}"),
     benchmark:
         benchmark_file("crops/{shard}")
-    conda:
-        "iliopsoas"
     threads: workflow.cores
     resources:
         mem_mb=lambda wildcards, threads, attempt: 500 * threads * attempt,

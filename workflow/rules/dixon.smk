@@ -10,8 +10,6 @@ rule dixon_shard:
         log_file("dixon/{shard}"),
     benchmark:
         benchmark_file("dixon/{shard}")
-    conda:
-        "iliopsoas"
     threads: workflow.cores
     resources:
         mem_mb=lambda wildcards, threads, attempt: 1500 * threads * attempt,

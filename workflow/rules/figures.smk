@@ -33,8 +33,6 @@ rule figures:
         log_file("figures"),
     benchmark:
         benchmark_file("figures")
-    conda:
-        "iliopsoas"
     resources:
         mem_mb=4000,
         runtime=60,

@@ -11,8 +11,6 @@ rule landmarks_shard:
         log_file("landmarks/{shard}"),
     benchmark:
         benchmark_file("landmarks/{shard}")
-    conda:
-        "iliopsoas"
     threads: workflow.cores
     resources:
         mem_mb=lambda wildcards, threads, attempt: 1000 * threads * attempt,

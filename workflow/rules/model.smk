@@ -14,8 +14,6 @@ rule export_for_annotation:
         folder=directory(result("annotation")),
     log:
         log_file("export_for_annotation"),
-    conda:
-        "iliopsoas"
     resources:
         mem_mb=2000,
         runtime=60,
@@ -34,8 +32,6 @@ rule folds:
         folds=result("model/folds.tsv"),
     log:
         log_file("folds"),
-    conda:
-        "iliopsoas"
     resources:
         mem_mb=1000,
         runtime=10,
@@ -70,8 +66,6 @@ rule train:
         log_file("train/{model}"),
     benchmark:
         benchmark_file("train/{model}")
-    conda:
-        "iliopsoas"
     threads: workflow.cores
     resources:
         gpu=1,
@@ -99,8 +93,6 @@ rule validate:
         log_file("validate/fold-{fold}"),
     benchmark:
         benchmark_file("validate/fold-{fold}")
-    conda:
-        "iliopsoas"
     threads: workflow.cores
     resources:
         gpu=1,
@@ -126,8 +118,6 @@ rule quality_rows:
         log_file("quality_rows/fold-{fold}"),
     benchmark:
         benchmark_file("quality_rows/fold-{fold}")
-    conda:
-        "iliopsoas"
     threads: workflow.cores
     resources:
         gpu=1,
@@ -149,8 +139,6 @@ rule cross_validation:
         table=result("model/cross_validation.tsv"),
     log:
         log_file("cross_validation"),
-    conda:
-        "iliopsoas"
     resources:
         mem_mb=1000,
         runtime=10,
@@ -175,8 +163,6 @@ rule learning_rate_sweep:
         log_file("learning_rate_sweep"),
     benchmark:
         benchmark_file("learning_rate_sweep")
-    conda:
-        "iliopsoas"
     threads: workflow.cores
     resources:
         gpu=1,

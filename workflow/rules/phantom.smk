@@ -9,8 +9,6 @@ rule phantom:
         log_file("phantom"),
     benchmark:
         benchmark_file("phantom")
-    conda:
-        "iliopsoas"
     threads: workflow.cores
     resources:
         mem_mb=lambda wildcards, threads: 1500 * threads,
@@ -32,8 +30,6 @@ rule recovery:
         summary=result("phantom/recovery_summary.tsv"),
     log:
         log_file("recovery"),
-    conda:
-        "iliopsoas"
     resources:
         mem_mb=2000,
         runtime=60,

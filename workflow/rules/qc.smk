@@ -38,8 +38,6 @@ rule qc_flags:
         log_file("qc"),
     benchmark:
         benchmark_file("qc")
-    conda:
-        "iliopsoas"
     resources:
         mem_mb=8000,
         runtime=60,
@@ -63,8 +61,6 @@ rule review_page:
         page=directory(result("qc/review")),
     log:
         log_file("review_page"),
-    conda:
-        "iliopsoas"
     resources:
         mem_mb=4000,
         runtime=60,

@@ -13,8 +13,6 @@ rule summary:
         run=result("run.json"),
     log:
         log_file("summary"),
-    conda:
-        "iliopsoas"
     resources:
         mem_mb=2000,
         runtime=10,
@@ -35,8 +33,6 @@ rule report:
         configuration=result("configuration.yaml"),
     log:
         log_file("report"),
-    conda:
-        "iliopsoas"
     resources:
         mem_mb=2000,
         runtime=60,

@@ -13,8 +13,6 @@ rule segment_shard:
         log_file("segment/{shard}"),
     benchmark:
         benchmark_file("segment/{shard}")
-    conda:
-        "iliopsoas"
     threads: workflow.cores
     resources:
         gpu=1,

@@ -46,8 +46,6 @@ rule statistics:
         log_file("statistics"),
     benchmark:
         benchmark_file("statistics")
-    conda:
-        "iliopsoas"
     resources:
         mem_mb=4000,
         runtime=60,

@@ -11,8 +11,6 @@ rule volumes_shard:
         log_file("volumes/{shard}"),
     benchmark:
         benchmark_file("volumes/{shard}")
-    conda:
-        "iliopsoas"
     threads: workflow.cores
     resources:
         mem_mb=lambda wildcards, threads, attempt: 1000 * threads * attempt,
@@ -38,8 +36,6 @@ rule collect_volumes:
         volumes=result("shards/volumes.tsv"),
     log:
         log_file("collect_volumes"),
-    conda:
-        "iliopsoas"
     resources:
         mem_mb=4000,
         runtime=60,
