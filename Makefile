@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: help env demo paper test test-fast lint format lock config-docs clean
+.PHONY: help env demo paper test test-all lint format lock config-docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -31,11 +31,11 @@ demo: env ## The whole workflow on the synthetic cohort, with report
 paper: env ## The paper's tables and figures of 5,000 synthetic rows drawn with its published numbers
 	$(BIN)/python -m iliopsoas.figures.paper results/paper
 
-test: env ## All tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest
-
-test-fast: env ## The tests that take seconds
+test: env ## The tests, without those marked slow
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not slow"
+
+test-all: env ## All tests, the whole workflow on a small cohort among them
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest
 
 lint: env ## Style, layers, workflow
 	$(BIN)/ruff check .

@@ -30,8 +30,16 @@ SETTINGS = {
     },
     "cohort": {"shard_size": 5},
     "crops": {"coarsen": 3},
-    "network": {"base_filters": 2},
-    "training": {"folds": 2, "epochs": 2, "learning_rate": 0.003},
+    "network": {"base_filters": 4},
+    "training": {
+        "folds": 2,
+        "epochs": 6,
+        "samples_per_muscle": 4,
+        "batch_size": 2,
+        "learning_rate": 0.0006,
+        "loss": "dice+cross-entropy",
+        "clip_norm": 1,
+    },
     "run": {"max_failed_share": 0.5},
 }
 

@@ -148,7 +148,8 @@ def train(folds, crops, folder, *, model: str, training: dict, network: dict, cr
         folder,
         _recipe(training, network, crop),
         indices=samples.indices(trained),
-        validation=samples.indices(held_out),
+        # followed only: a fold that chose when to stop would not be held out any more
+        validation=[] if training["early_stop"] else samples.indices(held_out),
         participants=samples.owners,
         description=_description(samples, trained, crop["normalisation"]),
         what=model,
