@@ -165,6 +165,9 @@ class Training(Section):
     on_the_fly: bool = Field(
         False, description="New random transformations every epoch instead of the same ones."
     )
+    augmentation_strength: Annotated[float, Field(ge=0, le=1)] = Field(
+        1, description="Share of the paper's ranges of random shift and scaling that is used."
+    )
     early_stop: Annotated[int, Field(ge=0)] = Field(
         0, description="Epochs without a lower loss after which training ends; 0 never."
     )

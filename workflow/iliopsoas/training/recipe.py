@@ -28,7 +28,7 @@ class Recipe:
         Samples an epoch takes of each muscle, half of them mirrored.
     on_the_fly : bool
         New random transformations every epoch instead of the same ones.
-    strength : float
+    augmentation_strength : float
         Share of the paper's ranges of shift and scaling that is used.
     early_stop : int
         Epochs without a lower loss after which training ends; 0: never. The loss is that
@@ -50,7 +50,7 @@ class Recipe:
     clip_norm: float = 0.0
     samples_per_muscle: int = augmentation.SAMPLES_PER_MUSCLE
     on_the_fly: bool = False
-    strength: float = 1.0
+    augmentation_strength: float = 1.0
     early_stop: int = 0
     precision: str = "float32"
     base_filters: int = 8

@@ -127,7 +127,7 @@ class Batches:
                 round_,
                 recipe.samples_per_muscle,
                 coarsen=recipe.coarsen,
-                strength=recipe.strength,
+                strength=recipe.augmentation_strength,
             )
             for i, s in pairs
         ]
