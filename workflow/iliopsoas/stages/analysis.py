@@ -125,13 +125,15 @@ def figure3(volumes, sample, *, results, instance: int = 2):
 
 
 def figure_s1(volumes, *, results):
-    """Figure S1, the crop boxes over the body, of the participant of median volume."""
+    """Figure S1, the crop boxes over the body, of median volume among complete scans."""
     from iliopsoas.figures import crops, style
 
     measured = volumes[volumes["status"] == "ok"].sort_values("total_ml")
     if measured.empty:
         return style.empty("No participant to show.")
-    row = measured.iloc[len(measured) // 2]
+    complete = measured[measured["stations_missing"].isna()]
+    shown = measured if complete.empty else complete
+    row = shown.iloc[len(shown) // 2]
     water, _ = _volume(results, row["eid"], row["instance"], "water.nii.gz")
     folder = files.subject_folder(results, row["eid"], row["instance"])
     return crops.draw_crop_boxes(water, files.read_json(folder / "landmarks.json"))
