@@ -1,4 +1,4 @@
-"""The documentation site, `make docs`: pages of docs/ and those that lie beside what they describe."""
+"""The documentation site, `make docs`: docs/ and pages that lie beside what they describe."""
 
 project = "Iliopsoas volumes from UK Biobank Dixon MRI"
 html_title = project
