@@ -45,7 +45,7 @@ def test_help_imports_no_heavy_library():
     assert found.stdout.strip() == "[]", found.stderr
 
 
-@pytest.mark.parametrize("command", ["measure", "check", "phantom", "show"])
+@pytest.mark.parametrize("command", ["measure", "check", "phantom", "example", "show"])
 def test_help_has_examples_and_exit_codes(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])

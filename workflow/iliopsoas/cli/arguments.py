@@ -38,6 +38,11 @@ examples:
   iliopsoas show water.nii.gz --mask iliopsoas.nii.gz -o both.png
   iliopsoas show scan.zip -o scan.png          stitches the scan first
 """
+EXAMPLE = """\
+examples:
+  iliopsoas example config/example.yaml -o results/example
+  iliopsoas example config/example.yaml -o results/example --download-only
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     _measure(_command(commands, "measure", "one scan to masks and volumes", MEASURE))
     _check(_command(commands, "check", "say what is wrong with a file or the set-up", CHECK))
     _phantom(_command(commands, "phantom", "make synthetic participants", PHANTOM))
+    _example(_command(commands, "example", "the public example, fetched and compared", EXAMPLE))
     _show(_command(commands, "show", "a picture for a quick look", SHOW))
     return top
 
@@ -159,6 +165,18 @@ def _show(command):
     )
     command.add_argument("-o", "--output", type=Path, required=True, metavar="PNG")
     command.add_argument("--mask", type=Path, metavar="NIFTI", help="mask to outline")
+
+
+def _example(command):
+    command.add_argument(
+        "addresses", type=Path, metavar="CONFIG", help="where the files are: config/example.yaml"
+    )
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the results"
+    )
+    command.add_argument(
+        "--download-only", action="store_true", help="fetch and check the files, no more"
+    )
 
 
 def _count(text: str) -> int:
