@@ -118,7 +118,7 @@ def markdown() -> str:
         "`make config-docs`.",
     ]
     for table in tables():
-        lines += ["", f"## {table.path}", "", f"Rows: {table.rows}.", ""]
+        lines += ["", f"## `{table.path}`", "", f"Rows: {table.rows}.", ""]
         lines += ["| column | unit | definition |", "| --- | --- | --- |"]
         for name, (unit, definition) in table.columns.items():
             unit = unit.replace("percent", "%")

@@ -5,10 +5,10 @@ generated from these models (``make config-docs``); a test fails where they drif
 """
 
 import json
-import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -371,10 +371,33 @@ def load(source) -> Config:
         raise InputError("The configuration cannot be used:\n" + "\n".join(lines)) from None
 
 
-def _type_name(annotation) -> str:
-    if isinstance(annotation, type):
-        return annotation.__name__
-    return re.sub(r"(typing|iliopsoas\.config|__main__)\.", "", str(annotation))
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def _type_name(annotation, metadata=()) -> str:
+    """A type for people: ``list of float, above 0``."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        name = _type_name(inner[0], inner[1:])
+    elif origin is Literal:
+        name = " or ".join(f"`{value}`" for value in inner)
+    elif origin in (Union, UnionType):
+        name = " or ".join(_type_name(part) for part in inner)
+    elif origin is list:
+        name = f"list of {_type_name(inner[0])}"
+    elif origin is tuple:
+        name = f"[{', '.join(_type_name(part) for part in inner)}]"
+    else:
+        name = "none" if annotation is type(None) else annotation.__name__
+    # bounds come as constraints or wrapped in a Field
+    constraints = [own for item in metadata for own in getattr(item, "metadata", [item])]
+    bounds = [
+        f"{words} {getattr(item, key)}"
+        for item in constraints
+        for key, words in _BOUNDS.items()
+        if getattr(item, key, None) is not None
+    ]
+    return ", ".join([name, *bounds])
 
 
 def markdown() -> str:
@@ -394,9 +417,10 @@ def markdown() -> str:
         for name, item in model.model_fields.items():
             if _section_of(item.annotation):
                 continue
-            default = "required" if item.is_required() else f"`{item.default!r}`"
-            kind = _type_name(item.annotation).replace("|", "or")
-            lines.append(f"| `{name}` | {kind} | {default} | {item.description} |")
+            default = "required" if item.is_required() else f"`{json.dumps(item.default)}`"
+            kind = _type_name(item.annotation, item.metadata)
+            meaning = item.description.replace("|", "\\|").replace("<", "&lt;")
+            lines.append(f"| `{name}` | {kind} | {default} | {meaning} |")
 
     rows(Config, "Top level", "Besides these keys there is one section for each stage, below.")
     rows(Release, "releases", "A list; each entry has these keys.")
