@@ -275,6 +275,47 @@ class QualityControl(Section):
     )
 
 
+class OtherMethod(Section):
+    """Iliopsoas masks of another tool, measured and judged like this run's."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+        description="Name in tables and folders, such as totalsegmentator."
+    )
+    folder: str = Field(description="Folder of the tool's results.")
+    left_file: str = Field(
+        "{subject}.nii.gz",
+        description="File below the folder that holds the left muscle; {subject} stands for "
+        "<EID>_<instance>, {eid} and {instance} for its parts.",
+    )
+    right_file: str = Field(
+        "{subject}.nii.gz", description="Likewise the right muscle; the same file or another."
+    )
+    left_labels: list[Count] = Field(
+        [1], min_length=1, description="Label values that are the left iliopsoas."
+    )
+    right_labels: list[Count] = Field(
+        [2], min_length=1, description="Label values that are the right iliopsoas."
+    )
+
+    @model_validator(mode="after")
+    def _sides_differ(self):
+        if self.left_file == self.right_file and set(self.left_labels) & set(self.right_labels):
+            raise ValueError(
+                "left_labels and right_labels must differ where both muscles are in one file"
+            )
+        for name in ("left_file", "right_file"):
+            pattern = getattr(self, name)
+            try:
+                one, other = (pattern.format(subject=s, eid=s, instance=s) for s in "ab")
+            except (KeyError, IndexError, ValueError, AttributeError):
+                one = other = ""
+            if one == other or not ("{subject}" in pattern or "{eid}" in pattern):
+                raise ValueError(
+                    f"{name}: expected {{subject}}, or {{eid}} and {{instance}}, found {pattern!r}"
+                )
+        return self
+
+
 class Statistics(Section):
     """Tests and tables."""
 
@@ -333,15 +374,21 @@ class Config(Section):
     training: Training = Training()
     segmentation: Segmentation = Segmentation()
     qc: QualityControl = QualityControl()
+    other_methods: list[OtherMethod] = Field(
+        [], description="Masks of other tools, compared with this run's."
+    )
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     run: Run = Run()
 
     @model_validator(mode="after")
-    def _releases_differ(self):
+    def _names_differ(self):
         names = [release.name for release in self.releases]
         if len(set(names)) != len(names):
             raise ValueError(f"releases must have different names, found {names}")
+        names = [method.name for method in self.other_methods]
+        if len(set(names)) != len(names):
+            raise ValueError(f"other_methods must have different names, found {names}")
         return self
 
 
@@ -404,6 +451,7 @@ def markdown() -> str:
         section = _section_of(item.annotation)
         if section:
             rows(section, name, section.__doc__.splitlines()[0])
+    rows(OtherMethod, "other_methods", "A list; each entry has these keys.")
     return "\n".join(lines) + "\n"
 
 
