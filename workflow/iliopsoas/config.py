@@ -327,10 +327,10 @@ class Statistics(Section):
     basis: Annotated[int, Field(ge=4)] = Field(
         10, description="Basis functions of the curve of the muscle index by age."
     )
-    age_column: str = Field(
+    age_column: Literal["age", "age_at_recruitment"] = Field(
         "age",
-        description="Column of sample.tsv used as age in correlations and curve; the paper's "
-        "Figure 7 says age at recruitment, its Table 1 is age at imaging.",
+        description="Age of correlations and curve: at imaging, or at recruitment as the paper's "
+        "Figure 7 says (its Table 1 does not say which).",
     )
     alpha: Share = Field(0.05, description="Level below which a p is called significant.")
     flag_severities: list[str] = Field(
