@@ -55,8 +55,9 @@ lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-header \
 	  --no-emit-index-url --no-annotate --extra gpu --extra slurm pyproject.toml -o envs/requirements-gpu.txt
 
-config-docs: env ## Generate the configuration's schema and key list
+config-docs: env ## Generate the configuration's schema and key list, and the list of flags
 	$(BIN)/python -m iliopsoas.config workflow/schemas/config.schema.json config/README.md
+	$(BIN)/python -m iliopsoas.qc.document docs/quality-control.md
 
 clean: ## Remove results and the synthetic cohort (not the environment)
 	rm -rf results resources/phantom .snakemake
