@@ -266,6 +266,9 @@ class QualityControl(Section):
     )
     min_probability: float = Field(0.8, description="Mean network output inside the mask.")
     min_predicted_dice: float = Field(0.8, description="Dice predicted by the quality model.")
+    quality_coverage: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        0.95, description="Coverage of the predicted volume error's interval and the Dice bound."
+    )
     review_sample: Annotated[int, Field(ge=0)] = Field(
         200, description="Unflagged participants drawn for the blinded review."
     )
