@@ -209,7 +209,7 @@ def cohort_of(drawn, sample, ledgers):
     return keyed, body, {stage: tables[stage] for stage in volumes.STAGES}
 
 
-def judged(pool, sample, ledgers, rows, size, seed):
+def judged(pool, sample, ledgers, model, size, seed):
     """One drawn cohort: a row per participant with truth, both orders, and the sides' intervals."""
     rng = np.random.default_rng([seed, 99])
     faulty = rng.random(size) < PLANTED
@@ -222,7 +222,7 @@ def judged(pool, sample, ledgers, rows, size, seed):
         drawn.append(of.iloc[int(rng.integers(len(of)))])
     keyed, body, tables = cohort_of(pd.DataFrame(drawn), sample, ledgers)
     table = volumes.table(body, tables)
-    found = judge(body, table, tables, None, None, rows)
+    found = judge(body, table, tables, None, None, model)
     people = keyed[["eid", "kind", "refused", "dice", "person"]].copy()
     worst = found.quality.groupby("eid")["predicted_dice"].min()
     people["predicted"] = people["eid"].map(worst)
@@ -376,9 +376,11 @@ def main() -> None:
         rows = learned_rows(results, options.model, options.learn, options.normalisation, segmenter)
         files.write_tsv(path, rows)
 
+    quality_model = quality.fit(rows)
     cohorts, sides = [], []
     for number in range(options.cohorts):
-        cohort, part = judged(pool, sample, ledgers, rows, options.size, options.seed + number)
+        seed = options.seed + number
+        cohort, part = judged(pool, sample, ledgers, quality_model, options.size, seed)
         cohorts.append(cohort)
         sides.append(part)
     segmented_ones = pool[pool["refused"] == ""]

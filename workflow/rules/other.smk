@@ -62,6 +62,7 @@ rule other_statistics:
             name: result(f"other/{{method}}/statistics/{name}.tsv")
             for name in STATISTICS
         },
+        pages=[result(f"other/{{method}}/statistics/{name}.html") for name in FORMATTED],
         figure=report(
             result("other/{method}/bland_altman.png"),
             caption="../report/other_method.rst",

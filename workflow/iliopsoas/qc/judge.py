@@ -60,7 +60,7 @@ def _predicted(cohort, rows, coverage, notes):
         notes.append("no predicted quality: no held-out rows to learn from, or no volumes")
         return nobody, None
     try:
-        model = quality.fit(rows, coverage)
+        model = rows if isinstance(rows, quality.QualityModel) else quality.fit(rows, coverage)
     except InputError as error:
         notes.append(f"no predicted quality: {error}")
         return nobody, None
@@ -80,8 +80,8 @@ def judge(sample, volumes, ledgers, settings=None, decided=None, quality_rows=No
         Section qc of the configuration; missing keys take its defaults.
     decided : DataFrame or path, optional
         Review decisions: a TSV, a folder of them, or what `decisions.read` returned.
-    quality_rows : DataFrame, optional
-        From `quality.held_out_rows`.
+    quality_rows : DataFrame or QualityModel, optional
+        From `quality.held_out_rows`, or what `quality.fit` made of them.
     """
     settings = QualityControl().model_dump() | dict(settings or {})
     notes = []
