@@ -266,6 +266,9 @@ class QualityControl(Section):
     )
     min_probability: float = Field(0.8, description="Mean network output inside the mask.")
     min_predicted_dice: float = Field(0.8, description="Dice predicted by the quality model.")
+    quality_coverage: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        0.95, description="Coverage of the predicted volume error's interval and the Dice bound."
+    )
     review_sample: Annotated[int, Field(ge=0)] = Field(
         200, description="Unflagged participants drawn for the blinded review."
     )
@@ -273,6 +276,47 @@ class QualityControl(Section):
     decisions: str | None = Field(
         None, description="TSV of review decisions, or a folder of them; rejected are excluded."
     )
+
+
+class OtherMethod(Section):
+    """Iliopsoas masks of another tool, measured and judged like this run's."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+        description="Name in tables and folders, such as totalsegmentator."
+    )
+    folder: str = Field(description="Folder of the tool's results.")
+    left_file: str = Field(
+        "{subject}.nii.gz",
+        description="File below the folder that holds the left muscle; {subject} stands for "
+        "<EID>_<instance>, {eid} and {instance} for its parts.",
+    )
+    right_file: str = Field(
+        "{subject}.nii.gz", description="Likewise the right muscle; the same file or another."
+    )
+    left_labels: list[Count] = Field(
+        [1], min_length=1, description="Label values that are the left iliopsoas."
+    )
+    right_labels: list[Count] = Field(
+        [2], min_length=1, description="Label values that are the right iliopsoas."
+    )
+
+    @model_validator(mode="after")
+    def _sides_differ(self):
+        if self.left_file == self.right_file and set(self.left_labels) & set(self.right_labels):
+            raise ValueError(
+                "left_labels and right_labels must differ where both muscles are in one file"
+            )
+        for name in ("left_file", "right_file"):
+            pattern = getattr(self, name)
+            try:
+                one, other = (pattern.format(subject=s, eid=s, instance=s) for s in "ab")
+            except (KeyError, IndexError, ValueError, AttributeError):
+                one = other = ""
+            if one == other or not ("{subject}" in pattern or "{eid}" in pattern):
+                raise ValueError(
+                    f"{name}: expected {{subject}}, or {{eid}} and {{instance}}, found {pattern!r}"
+                )
+        return self
 
 
 class Statistics(Section):
@@ -286,10 +330,10 @@ class Statistics(Section):
     basis: Annotated[int, Field(ge=4)] = Field(
         10, description="Basis functions of the curve of the muscle index by age."
     )
-    age_column: str = Field(
+    age_column: Literal["age", "age_at_recruitment"] = Field(
         "age",
-        description="Column of sample.tsv used as age in correlations and curve; the paper's "
-        "Figure 7 says age at recruitment, its Table 1 is age at imaging.",
+        description="Age of correlations and curve: at imaging, or at recruitment as the paper's "
+        "Figure 7 says (its Table 1 does not say which).",
     )
     alpha: Share = Field(0.05, description="Level below which a p is called significant.")
     flag_severities: list[str] = Field(
@@ -333,15 +377,21 @@ class Config(Section):
     training: Training = Training()
     segmentation: Segmentation = Segmentation()
     qc: QualityControl = QualityControl()
+    other_methods: list[OtherMethod] = Field(
+        [], description="Masks of other tools, compared with this run's."
+    )
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     run: Run = Run()
 
     @model_validator(mode="after")
-    def _releases_differ(self):
+    def _names_differ(self):
         names = [release.name for release in self.releases]
         if len(set(names)) != len(names):
             raise ValueError(f"releases must have different names, found {names}")
+        names = [method.name for method in self.other_methods]
+        if len(set(names)) != len(names):
+            raise ValueError(f"other_methods must have different names, found {names}")
         return self
 
 
@@ -428,6 +478,7 @@ def markdown() -> str:
         section = _section_of(item.annotation)
         if section:
             rows(section, name, section.__doc__.splitlines()[0])
+    rows(OtherMethod, "other_methods", "A list; each entry has these keys.")
     return "\n".join(lines) + "\n"
 
 

@@ -30,7 +30,9 @@ def shards_of_cohort(training_only=False):
 
 def every_shard(name):
     """Input function: the file `name` of every shard."""
-    return lambda wildcards: expand(shard_file(name), shard=shards_of_cohort())
+    return lambda wildcards: expand(
+        shard_file(name), shard=shards_of_cohort(), **dict(wildcards.items())
+    )
 
 
 def training_shards(name):

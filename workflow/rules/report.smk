@@ -28,6 +28,7 @@ rule report:
     input:
         page=rules.summary.output.page,
         figures=rules.figures.output.png,
+        others=rules.other_methods.input,
     output:
         archive=result("report.zip"),
         configuration=result("configuration.yaml"),

@@ -65,6 +65,8 @@ def _two_panels(table, x, y, xlabel, ylabel, height_mm=72):
         if hexagons is not None:
             bar = drawing.colorbar(hexagons, ax=panel, pad=0.01, aspect=30)
             bar.set_label("Participants")
+            bar.ax.set_ylim(bottom=1)
+            bar.ax.yaxis.set_major_formatter("{x:,.0f}")
             bar.outline.set_visible(False)
         panel.set(xlabel=xlabel, title=f"{style.SEX_NAME[sex]} (n = {len(a):,})")
     axes[0].set_ylabel(ylabel)
