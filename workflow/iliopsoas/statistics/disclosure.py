@@ -65,3 +65,49 @@ def cell(count, percent, digits: int = 2) -> str:
     if np.isfinite(count):
         return f"{int(count)} ({percent:.{digits}f})"
     return "withheld"
+
+
+def suppress_margins(counts: pd.DataFrame, minimum: int, total=None, whole=None) -> pd.DataFrame:
+    """Withhold small counts of a table whose rows and columns add up, and what gives them away.
+
+    A count that is withheld alone in its row or column is the total less the others; so is a
+    sum of withheld parts that is itself small. Further counts, the smallest first, are withheld
+    until no row and no column does either.
+
+    Parameters
+    ----------
+    counts : DataFrame
+        Counts of parts and totals.
+    minimum : int
+        Smallest count that may be shown; with 1 or less everything is shown.
+    total : column label, optional
+        The column that is the sum of the others.
+    whole : row label, optional
+        The row that is the sum of the others.
+
+    Returns
+    -------
+    DataFrame
+        Floats; NaN where withheld.
+    """
+    exact = counts.astype(float)
+    hidden = (exact < minimum) if minimum > 1 else exact.isna()
+    lines = []
+    if total is not None:
+        lines += [[(row, column) for column in exact] for row in exact.index]
+    if whole is not None:
+        lines += [[(row, column) for row in exact.index] for column in exact]
+    changed = minimum > 1
+    while changed:
+        changed = False
+        for line in lines:
+            out = [at for at in line if hidden.at[at]]
+            parts = [at for at in out if at[0] != whole or total is not None]
+            small = sum(exact.at[at] for at in parts if at[1] != total) < minimum
+            if not out or not (len(out) == 1 or (small and len(out) == len(parts))):
+                continue
+            rest = [at for at in line if not hidden.at[at] and np.isfinite(exact.at[at])]
+            if rest:  # a part before a total
+                hidden.at[min(rest, key=lambda at: (exact.at[at], at[1] == total))] = True
+                changed = True
+    return exact.mask(hidden)
