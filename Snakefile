@@ -48,6 +48,7 @@ include: "workflow/rules/qc.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/egress.smk"
 
 
 if settings.phantom:

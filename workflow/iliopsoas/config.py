@@ -307,6 +307,19 @@ class Figures(Section):
     dpi: Count = Field(300, description="Resolution of PNG figures.")
 
 
+class Egress(Section):
+    """What may leave a secure environment; smallest count shown: statistics.min_cell."""
+
+    folder: str | None = Field(
+        None, description="Folder that is filled; `egress` below the results folder when empty."
+    )
+    also: list[str] = Field(
+        [],
+        description="Patterns, below the results folder, of further files that are to leave as"
+        " they are; they are searched like the rest.",
+    )
+
+
 class Run(Section):
     """How the work is done."""
 
@@ -335,6 +348,7 @@ class Config(Section):
     qc: QualityControl = QualityControl()
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
+    egress: Egress = Egress()
     run: Run = Run()
 
     @model_validator(mode="after")

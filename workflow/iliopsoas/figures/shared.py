@@ -163,7 +163,9 @@ def figure7(table, curve, minimum: int = 5, age="age", label="Age at imaging (ye
         table, age, "imi_ml_m2", label, "Iliopsoas muscle index (ml/m²)", minimum
     )
     for panel, sex in zip(axes, style.SEX, strict=True):
-        part = curve[curve["sex"] == sex]
+        part = curve[curve["sex"] == sex].astype({"x": float})
+        if part.empty:
+            continue
         panel.fill_between(
             part["x"], part["fit_low"], part["fit_high"], color="black", alpha=0.25, lw=0
         )

@@ -92,22 +92,28 @@ def suppress_margins(counts: pd.DataFrame, minimum: int, total=None, whole=None)
     """
     exact = counts.astype(float)
     hidden = (exact < minimum) if minimum > 1 else exact.isna()
-    lines = []
+    lines = []  # the places of a sum's parts, and of the sum where it is in the table
     if total is not None:
-        lines += [[(row, column) for column in exact] for row in exact.index]
+        parts = [column for column in exact if column != total]
+        lines += [([(row, c) for c in parts], (row, total)) for row in exact.index]
     if whole is not None:
-        lines += [[(row, column) for row in exact.index] for column in exact]
+        parts = [row for row in exact.index if row != whole]
+        lines += [([(r, column) for r in parts], (whole, column)) for column in exact]
     changed = minimum > 1
     while changed:
         changed = False
-        for line in lines:
-            out = [at for at in line if hidden.at[at]]
-            parts = [at for at in out if at[0] != whole or total is not None]
-            small = sum(exact.at[at] for at in parts if at[1] != total) < minimum
-            if not out or not (len(out) == 1 or (small and len(out) == len(parts))):
-                continue
-            rest = [at for at in line if not hidden.at[at] and np.isfinite(exact.at[at])]
-            if rest:  # a part before a total
-                hidden.at[min(rest, key=lambda at: (exact.at[at], at[1] == total))] = True
+        for parts, sum_at in lines:
+            in_table = sum_at[0] in exact.index and sum_at[1] in exact.columns
+            out = [at for at in parts if hidden.at[at]]
+            sum_hidden = in_table and hidden.at[sum_at]
+            given_away = (
+                len(out) == (0 if sum_hidden else 1)
+                or (not sum_hidden and 0 < sum(exact.at[at] for at in out) < minimum)
+            ) and (out or sum_hidden)
+            rest = [at for at in parts if not hidden.at[at]]
+            if given_away and not rest and in_table and not sum_hidden:
+                rest = [sum_at]
+            if given_away and rest:
+                hidden.at[min(rest, key=exact.at.__getitem__)] = True
                 changed = True
     return exact.mask(hidden)
