@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: help env demo paper example test test-all lint format docs lock config-docs clean
+.PHONY: help env demo paper example test test-all lint format docs lock config-docs clean egress hooks
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,12 @@ demo: env ## The whole workflow on the synthetic cohort, with report
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1
 	@echo
 	@cat results/summary.md
+
+egress: env ## What may leave a secure environment (your own data: ARGS="--configfile FILE")
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 $(ARGS) egress
+
+hooks: env ## Let git refuse participants' data in this clone
+	git config core.hooksPath hooks
 
 paper: env ## The paper's tables and figures of 5,000 synthetic rows drawn with its published numbers
 	$(BIN)/python -m iliopsoas.figures.paper results/paper
