@@ -72,6 +72,9 @@ rule all:
         rules.report.output,
 
 
+include: "workflow/rules/retry.smk"
+
+
 onsuccess:
     print(
         f"Done. Results: {settings.results}/ (start with {settings.results}/summary.md)"

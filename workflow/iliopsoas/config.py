@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from iliopsoas.status import InputError
+from iliopsoas.status import InputError, Verdict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -328,6 +328,11 @@ class Run(Section):
     )
     time_limit_s: Positive = Field(
         600, description="Seconds after which a participant is given up."
+    )
+    retry: list[Verdict] = Field(
+        [],
+        description="Verdicts, besides failures of the machine, that are tried again whenever"
+        " their shard is worked on, and by `snakemake retry_failed`.",
     )
 
 

@@ -18,9 +18,9 @@ rule collect_egress:
         rules.qc_flags.output.shares,
         rules.qc_flags.output.excluded,
         rules.summary.output.run,
+        **KNOWN,
         volumes=result("volumes.tsv"),
         sample=result("cohort/sample.tsv"),
-        **KNOWN,
     output:
         folder=directory(EGRESS_FOLDER),
     log:
@@ -46,8 +46,8 @@ rule collect_egress:
 # Searches the folder every time it is asked for, whatever was put there meanwhile.
 rule egress:
     input:
-        folder=rules.collect_egress.output.folder,
         **KNOWN,
+        folder=rules.collect_egress.output.folder,
     log:
         log_file("egress"),
     resources:

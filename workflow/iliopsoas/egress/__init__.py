@@ -51,9 +51,7 @@ def run(
     main = drawn.main_visit(volumes, sample, instance)
     released = release_all(results, cohort, minimum, drawn.context(main, minimum, age_column))
     drawings = drawn.draw(released, main, minimum, age_column)
-    return collect(
-        results, folder, cohort, released, drawings, minimum=minimum, also=also, dpi=dpi
-    )
+    return collect(results, folder, cohort, released, drawings, minimum=minimum, also=also, dpi=dpi)
 
 
 def check_folder(results, folder, *, tables=(), lists=()) -> int:

@@ -79,6 +79,8 @@ def _formatted(name: str, table: pd.DataFrame) -> pd.DataFrame:
         "statistics/cross_validation": tables.cross_validation_formatted,
     }.get(name)
     if text:
+        counts = table.select_dtypes("Int64").columns
+        table = table.astype(dict.fromkeys(counts, float))
         words = table.select_dtypes(exclude="number").columns
         table = text(table.assign(**{column: table[column].fillna("") for column in words}))
         return table.drop(columns=[column for column in table if "range" in str(column).lower()])
@@ -87,6 +89,8 @@ def _formatted(name: str, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cell(value) -> str:
+    if value is pd.NA:
+        return formats.MISSING
     if isinstance(value, float):
         return formats.MISSING if not math.isfinite(value) else f"{value:.4g}"
     return "" if value is None else html.escape(str(value))

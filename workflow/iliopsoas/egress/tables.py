@@ -110,6 +110,7 @@ def release(
             table[column] = table[column].where(beside >= minimum)
     if spec.special:
         spec.special(table, exact, minimum, context or Context())
+    table = table.dropna(how="all")
     for column in [*spec.blocks, *spec.counts, *WHOLE]:
         if column in table:
             table[column] = table[column].astype(float).astype("Int64")
@@ -144,7 +145,8 @@ def _margins(table, exact, minimum, rows, columns, count, resting, total, whole)
         total=total if total in frame.columns else None,
         whole=whole if whole in frame.index else None,
     )
-    hidden = [np.isnan(shown.at[a, b]) for a, b in exact.loc[rows, columns].itertuples(index=False)]
+    places = exact.loc[rows, columns].itertuples(index=False)
+    hidden = [np.isnan(shown.loc[a, b]) for a, b in places]
     mask = pd.Series(False, index=table.index)
     mask[rows] = hidden
     withhold(table, mask, [count, *resting])
@@ -259,10 +261,8 @@ def _gam(table, exact, minimum, context):
 
 def _curve(table, exact, minimum, context):
     low, high = context.ages
-    if low is None:
-        table.drop(table.index, inplace=True)
-    else:
-        table.drop(table.index[~table["x"].between(low, high)], inplace=True)
+    outside = table["x"].notna() if low is None else ~table["x"].between(low, high)
+    withhold(table, outside, list(table.columns))
 
 
 def _acceleration(table, exact, minimum, context):
@@ -287,7 +287,14 @@ def _comparison(table, exact, minimum, context):
 
 
 def _shares(table, exact, minimum, context):
-    flagged = ["flagged", "flagged_percent", "low", "high", "flagged_after", "flagged_after_percent"]
+    flagged = [
+        "flagged",
+        "flagged_percent",
+        "low",
+        "high",
+        "flagged_after",
+        "flagged_after_percent",
+    ]
     after = ["flagged_after", "flagged_after_percent"]
     whole = exact[exact["group"] == "all"]
     resting = {

@@ -61,11 +61,15 @@ def _densities(drawing, axes, table, x, y, minimum):
     for sex in style.SEX:
         rows = table.loc[table["sex"] == sex, [x, y]].dropna()
         people[sex] = len(rows)
-        found[sex] = density(rows[x].to_numpy(float), rows[y].to_numpy(float), width, height, minimum)
+        found[sex] = density(
+            rows[x].to_numpy(float), rows[y].to_numpy(float), width, height, minimum
+        )
     every = pd.concat(found.values())
     for panel, (sex, cells) in zip(axes, found.items(), strict=True):
         n = people[sex]
-        panel.set_title(f"{style.SEX_NAME[sex]} (n = {n:,})" if n >= minimum else style.SEX_NAME[sex])
+        panel.set_title(
+            f"{style.SEX_NAME[sex]} (n = {n:,})" if n >= minimum else style.SEX_NAME[sex]
+        )
         if every.empty:
             panel.set(xticks=[], yticks=[])
         else:

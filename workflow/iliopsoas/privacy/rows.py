@@ -98,7 +98,10 @@ def _json_tables(text):
             columns = {k: v for k, v in item.items() if isinstance(v, list) and v}
             lengths = {len(column) for column in columns.values()}
             if len(columns) > 1 and len(lengths) == 1:
-                yield list(columns), [list(map(str, row)) for row in zip(*columns.values())]
+                yield (
+                    list(columns),
+                    [list(map(str, row)) for row in zip(*columns.values(), strict=True)],
+                )
             objects = [v for v in item.values() if isinstance(v, dict)]
             if len(objects) >= FEWEST and len(objects) == len(item):
                 yield _records(objects)

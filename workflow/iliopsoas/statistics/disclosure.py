@@ -91,29 +91,48 @@ def suppress_margins(counts: pd.DataFrame, minimum: int, total=None, whole=None)
         Floats; NaN where withheld.
     """
     exact = counts.astype(float)
-    hidden = (exact < minimum) if minimum > 1 else exact.isna()
-    lines = []  # the places of a sum's parts, and of the sum where it is in the table
+    if minimum <= 1:
+        return exact
+    values = exact.to_numpy()
+    lines = _sums(exact, total, whole)  # of every sum: 1 for its parts, -1 for itself
+    hidden = (values < minimum).ravel()
+    while True:
+        given_away = [lines[:, cell] != 0 for cell in _solvable(lines, hidden)]
+        for line in lines:
+            out = values.ravel()[hidden & (line > 0)]
+            if not hidden[line < 0].any() and 0 < out.sum() < minimum:
+                given_away.append((lines == line).all(axis=1))
+        for beside in given_away:
+            near = (lines[beside] > 0).any(axis=0) & ~hidden
+            near = near if near.any() else (lines[beside] < 0).any(axis=0) & ~hidden
+            if near.any():  # the smallest of the parts, a sum only where no part is left
+                hidden[np.flatnonzero(near)[values.ravel()[near].argmin()]] = True
+                break
+        else:
+            return exact.mask(hidden.reshape(values.shape))
+
+
+def _sums(table: pd.DataFrame, total, whole) -> np.ndarray:
+    rows, columns = table.shape
+    lines = []
     if total is not None:
-        parts = [column for column in exact if column != total]
-        lines += [([(row, c) for c in parts], (row, total)) for row in exact.index]
+        for row in range(rows):
+            line = np.zeros((rows, columns))
+            line[row] = np.where(table.columns == total, -1, 1)
+            lines.append(line.ravel())
     if whole is not None:
-        parts = [row for row in exact.index if row != whole]
-        lines += [([(r, column) for r in parts], (whole, column)) for column in exact]
-    changed = minimum > 1
-    while changed:
-        changed = False
-        for parts, sum_at in lines:
-            in_table = sum_at[0] in exact.index and sum_at[1] in exact.columns
-            out = [at for at in parts if hidden.at[at]]
-            sum_hidden = in_table and hidden.at[sum_at]
-            given_away = (
-                len(out) == (0 if sum_hidden else 1)
-                or (not sum_hidden and 0 < sum(exact.at[at] for at in out) < minimum)
-            ) and (out or sum_hidden)
-            rest = [at for at in parts if not hidden.at[at]]
-            if given_away and not rest and in_table and not sum_hidden:
-                rest = [sum_at]
-            if given_away and rest:
-                hidden.at[min(rest, key=exact.at.__getitem__)] = True
-                changed = True
-    return exact.mask(hidden)
+        for column in range(columns):
+            line = np.zeros((rows, columns))
+            line[:, column] = np.where(table.index == whole, -1, 1)
+            lines.append(line.ravel())
+    return np.array(lines).reshape(len(lines), rows * columns)
+
+
+def _solvable(lines: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Withheld cells that the sums determine: no solution of the sums moves them."""
+    cells = np.flatnonzero(hidden)
+    if not len(lines) or not len(cells):
+        return cells[:0]
+    _, size, basis = np.linalg.svd(lines[:, cells])
+    free = basis[(size > 1e-9).sum() :]
+    return cells[(np.abs(free) < 1e-9).all(axis=0)]
