@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: help env demo paper example test test-all lint format docs lock config-docs clean egress hooks
+.PHONY: help env demo paper example test test-all lint format docs lock config-docs clean egress hooks drift freeze
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,12 @@ demo: env ## The whole workflow on the synthetic cohort, with report
 
 egress: env ## What may leave a secure environment (your own data: ARGS="--configfile FILE")
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 $(ARGS) egress
+
+freeze: env ## Keep the results under a tag: make freeze TAG=release1
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 $(ARGS) freeze --config release_tag=$(TAG)
+
+drift: env ## Compare the results with those kept: make drift TAG=release1
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 $(ARGS) drift --config release_tag=$(TAG)
 
 hooks: env ## Let git refuse participants' data in this clone
 	git config core.hooksPath hooks

@@ -49,6 +49,7 @@ include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/egress.smk"
+include: "workflow/rules/releases.smk"
 
 
 if settings.phantom:

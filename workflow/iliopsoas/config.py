@@ -341,6 +341,11 @@ class Config(Section):
 
     results: str = Field("results", description="Folder of all outputs.")
     releases: list[Release] = Field(min_length=1, description="Data releases, oldest first.")
+    release_tag: str | None = Field(
+        None,
+        description="Tag, a letter first, under which `snakemake freeze` keeps the results, and"
+        " with which `snakemake drift` compares them.",
+    )
     withdrawals: list[str] = Field([], description="UK Biobank withdrawal files (w*.csv).")
     phantom: Phantom | None = Field(None, description="Synthetic cohort; leave out for real data.")
     cohort: Cohort = Cohort()
