@@ -29,13 +29,15 @@ demo: env ## The whole workflow on the synthetic cohort, with report
 	@cat results/summary.md
 
 egress: env ## What may leave a secure environment (your own data: ARGS="--configfile FILE")
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 $(ARGS) egress
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake egress --cores $(CORES) --resources gpu=1 $(ARGS)
 
 freeze: env ## Keep the results under a tag: make freeze TAG=release1
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 $(ARGS) freeze --config release_tag=$(TAG)
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake freeze --cores $(CORES) --resources gpu=1 \
+	  $(ARGS) --config release_tag=$(TAG)
 
 drift: env ## Compare the results with those kept: make drift TAG=release1
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 $(ARGS) drift --config release_tag=$(TAG)
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake drift --cores $(CORES) --resources gpu=1 \
+	  $(ARGS) --config release_tag=$(TAG)
 
 hooks: env ## Let git refuse participants' data in this clone
 	git config core.hooksPath hooks

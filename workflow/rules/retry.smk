@@ -27,9 +27,10 @@ checkpoint find_failed:
 def everything_again(wildcards):
     """What `all` asks for, once the failures are known."""
     checkpoints.find_failed.get()
-    return [
-        item(wildcards) if callable(item) else item for item in rules.all.rule.input
-    ]
+    asked = []
+    for item in rules.all.rule.input:
+        asked += item(wildcards) if callable(item) else [item]
+    return asked
 
 
 rule retry_failed:
