@@ -186,11 +186,10 @@ def opened(path):
             yield "\n".join(names).encode()
             for name in names:
                 yield str(dict(file[name].attrs)).encode()
-                if isinstance(file[name], h5py.Dataset) and file[name].dtype.kind in "OSiu":
-                    if file[name].ndim == 1:
-                        yield "\n".join(
-                            v.decode() if isinstance(v, bytes) else str(v) for v in file[name][()]
-                        ).encode()
+                values = file[name][()] if isinstance(file[name], h5py.Dataset) else []
+                if getattr(values, "ndim", 0) == 1 and values.dtype.kind in "OSiu":
+                    words = [v.decode() if isinstance(v, bytes) else str(v) for v in values]
+                    yield "\n".join(words).encode()
 
 
 def traces(folder, eid) -> list[str]:
