@@ -15,7 +15,7 @@ from iliopsoas.status import InputError
 MANIFEST, LEFT_OUT = "MANIFEST.tsv", "LEFT_OUT.tsv"
 # what stays, and why; the first pattern that fits a path below the results folder decides
 REASONS = (
-    ("subjects/*", "images, masks, previews and records of single participants"),
+    ("subjects/*", "a folder per scan: images, masks, previews and records"),
     ("shards/*", "crops and a row per participant"),
     ("qc/review/*", "pictures and data of single participants"),
     ("annotation/*", "images of single participants"),
@@ -198,17 +198,28 @@ def release_all(results, cohort, minimum: int, context=None) -> dict[str, pd.Dat
 
 
 def left_out(results, folder, used) -> pd.DataFrame:
-    """What stays, by pattern: how many files, and why. Names nobody."""
+    """What stays, by pattern: how many files (folders of scans), and why. Names nobody."""
     results, counts = Path(results), {}
-    for path in results.rglob("*"):
-        name = path.relative_to(results).as_posix()
-        if not path.is_file() or name in used or Path(folder) in path.parents:
-            continue
-        if path.name.startswith((".snakemake", ".partial")) or ".partial-" in name:
-            continue
+
+    def add(name, number):
         reason = next((item for item in REASONS if fnmatch(name, item[0])), None)
         key = reason or (privacy.masked(name.split("/")[0]), "not on the list of what may leave")
-        counts[key] = counts.get(key, 0) + 1
+        counts[key] = counts.get(key, 0) + number
+
+    for place, folders, names in os.walk(results):
+        where = Path(place).relative_to(results)
+        if where == Path("subjects"):  # a cohort has a million files there
+            add("subjects/*", sum(1 for _ in results.glob("subjects/??/*")))
+            folders.clear()
+            continue
+        if Path(place) == Path(folder):
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if ".partial-" not in name]
+        for file in names:
+            name = (where / file).as_posix()
+            if name not in used and not file.startswith((".snakemake", ".partial")):
+                add(name, 1)
     rows = [{"what": w, "files": n, "reason": r} for (w, r), n in sorted(counts.items())]
     return pd.DataFrame(rows, columns=["what", "files", "reason"])
 

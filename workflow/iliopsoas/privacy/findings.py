@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from iliopsoas import files
@@ -58,7 +59,7 @@ class Cohort:
     ids : frozenset of str
         EIDs.
     values : dict of str to ndarray
-        Measurements by name, one per scan: a table's column that repeats them is data of
+        Measurements by name, in rising order: a table's column that repeats them is data of
         single participants even where ids were removed.
     size : int
         Participants; 0 where not known.
@@ -89,7 +90,7 @@ class Cohort:
                 ids |= set(table["eid"])
                 size = max(size, table["eid"].nunique())
                 numbers = table.select_dtypes("number")
-                values |= {name: numbers[name].dropna().to_numpy() for name in numbers}
+                values |= {name: np.sort(numbers[name].dropna().to_numpy()) for name in numbers}
         for path in results.glob("shards/*/manifest.tsv"):
             ids |= set(files.read_tsv(path)["eid"])
         ids |= {path.name.split("_")[0] for path in results.glob("subjects/??/*_?")}

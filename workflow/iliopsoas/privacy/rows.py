@@ -154,17 +154,16 @@ def _repeats(cells, values: dict, needed: int) -> bool:
     distinct = sorted(set(numbers))
     if len(distinct) < needed:
         return False
-    digits = max(len(cell.split(".")[1]) for cell in distinct)
-    digits = min(digits, 9)
-    asked = {round(float(cell), digits) for cell in distinct}
+    digits = min(9, max(len(cell.split(".")[1]) for cell in distinct))
+    asked = np.unique(np.round([float(cell) for cell in distinct], digits))
+    half = 0.5 * 10.0**-digits + 1e-12 * np.abs(asked)
     for known in values.values():
-        known = np.asarray(known, float)
-        rounded = {round(float(value), digits) for value in known[np.isfinite(known)]}
-        if len(rounded) < needed:
+        if len(known) < needed:
             continue
-        found = len(asked & rounded)
-        span = (max(rounded) - min(rounded)) * 10**digits + 1
-        chance = min(len(rounded) / span, 1.0)
+        below = np.searchsorted(known, asked - half, side="left")
+        found = int((np.searchsorted(known, asked + half, side="right") > below).sum())
+        span = (known[-1] - known[0]) * 10.0**digits + 1
+        chance = min(len(known) / span, 1.0)
         likely = chance >= 1 or found * math.log10(chance) > -6
         if found >= needed and found >= 0.9 * len(asked) and not likely:
             return True
