@@ -291,6 +291,16 @@ def test_a_row_per_participant_is_found_without_any_id(kind):
     assert ID_COLUMN in kinds
 
 
+@pytest.mark.parametrize("name", ["values.tsv", "values.csv", "values.txt", "values"])
+def test_a_single_column_of_measurements_is_found(name):
+    values = people(40)["total_ml"]
+    cohort = Cohort(values={"total_ml": np.sort(values.to_numpy())}, size=40)
+    text = "\n".join(["fit", *(f"{value:.2f}" for value in values)])
+    assert {finding.kind for finding in scan_bytes(text.encode(), name, cohort)} == {ROWS}
+    other = "\n".join(["fit", *(f"{value + 0.031:.2f}" for value in values)])
+    assert scan_bytes(other.encode(), name, cohort) == []
+
+
 def test_a_table_of_groups_is_left_alone():
     table = people(400)
     cohort = Cohort(values={"total_ml": np.sort(table["total_ml"].to_numpy())}, size=400)

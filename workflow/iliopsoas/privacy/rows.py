@@ -49,15 +49,20 @@ def tables(text: str, name: str) -> Iterator[tuple[list[str], list[list[str]]]]:
         rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
         if rows:
             yield [cell.strip() for cell in rows[0]], [[c.strip() for c in r] for r in rows[1:]]
-    elif kind in ("tsv", "csv", "txt", "tab", "dat", "psv", ""):
-        first = text.lstrip("\ufeff").split("\n", 1)[0]
+    elif kind in ("tsv", "csv", "tab", "psv", "txt", "dat", ""):
+        text = text.lstrip("\ufeff")
+        first = text.split("\n", 1)[0]
         separator = max("\t,;|", key=first.count)
-        if separator in first or is_eid(first.strip(' "\r')):
-            try:
-                rows = list(csv.reader(io.StringIO(text.lstrip("\ufeff")), delimiter=separator))
-            except csv.Error:
-                return
-            yield rows[0], [row for row in rows[1:] if any(row)]
+        try:
+            rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if any(row)]
+        except csv.Error:
+            return
+        if not rows:
+            return
+        prose = kind in ("txt", "dat", "") and separator not in first
+        if prose and not all(re.fullmatch(r"[-+.\deE\s]+", row[0]) for row in rows[1:]):
+            return
+        yield rows[0], rows[1:]
 
 
 class _Html(HTMLParser):
