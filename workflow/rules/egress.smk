@@ -30,7 +30,6 @@ rule collect_egress:
         runtime=60,
     params:
         version=STAGES["egress"],
-        folder=EGRESS_FOLDER,
         results=results_folder,
         options={
             "minimum": settings.statistics.min_cell,
@@ -54,7 +53,6 @@ rule egress:
         mem_mb=4000,
         runtime=60,
     params:
-        folder=EGRESS_FOLDER,
         results=results_folder,
     script:
         "../../scripts/egress.py"

@@ -24,15 +24,6 @@ checkpoint find_failed:
         "../../scripts/find_failed.py"
 
 
-def everything_again(wildcards):
-    """What `all` asks for, once the failures are known."""
-    checkpoints.find_failed.get()
-    asked = []
-    for item in rules.all.rule.input:
-        asked += item(wildcards) if callable(item) else [item]
-    return asked
-
-
 rule retry_failed:
     input:
         everything_again,
