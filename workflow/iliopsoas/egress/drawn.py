@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from iliopsoas.egress.tables import Context
+from iliopsoas.egress.withholding import Context
 from iliopsoas.statistics import cohort
 
 
