@@ -39,10 +39,12 @@ def test_a_model_says_that_it_holds_withdrawn_participants(tmp_path):
     people = pd.DataFrame({"eid": ["1000001", "1000002", "1000003"], "instance": "2"})
     files.write_tsv(tmp_path / "model/final/participants.tsv", people)
     files.write_text(tmp_path / "model/learning_rate_sweep/0.1/model.h5", "weights")
+    files.write_text(tmp_path / "model/fold-1/examples.npz", "slices")
     forget(tmp_path, {"1000001"})
     forget(tmp_path, {"1000001", "1000003"})
     assert withdrawn_from_models(tmp_path) == {"final": 2}
     assert not (tmp_path / "model/learning_rate_sweep").exists()
+    assert not (tmp_path / "model/fold-1/examples.npz").exists()
     empty = pd.DataFrame({"eid": [], "status": [], "stopped_at": [], "flag": []})
     text = page(empty, empty, empty, empty, withdrawn=withdrawn_from_models(tmp_path))
     assert "The model final was trained on 2 participants who have withdrawn" in text

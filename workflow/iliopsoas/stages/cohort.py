@@ -87,8 +87,10 @@ def forget(results, withdrawn) -> pd.DataFrame:
         path for path in results.glob("annotation/*_*") if path.name.split("_")[0] in withdrawn
     ]
     models = _models_trained_on(results, withdrawn)
-    if models:  # its trainings keep no list of their participants
+    if models:  # neither the sweep's trainings nor the examples say whose they are
         shutil.rmtree(results / "model/learning_rate_sweep", ignore_errors=True)
+        for path in results.glob("model/fold-*/examples.npz"):
+            path.unlink()
     for path in leaving:
         shutil.rmtree(path)
     for path in exported:
