@@ -347,3 +347,17 @@ def test_a_cohort_knows_everyone_in_results_tables_and_lists(tmp_path):
     known = Cohort.read(results, [tmp_path / "phenotypes.csv"], [tmp_path / "w1.csv"])
     assert {"1000003", "2000001", "3000002", "4000001"} <= known.ids
     assert known.size == 4
+
+
+def test_any_folder_can_be_searched_from_the_command_line(tmp_path, capsys):
+    from iliopsoas.privacy.__main__ import main
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.txt").write_text("well")
+    arguments = [str(tmp_path / "out"), "--results", str(tmp_path / "none")]
+    assert main(arguments) == 0
+    (tmp_path / "out/a.txt").write_text(f"id {OTHER}")
+    assert main(arguments) == 1
+    printed = capsys.readouterr().out
+    assert "a.txt: number of seven digits" in printed
+    assert OTHER not in printed
