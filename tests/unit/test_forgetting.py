@@ -47,7 +47,7 @@ def test_a_model_says_that_it_holds_withdrawn_participants(tmp_path):
     assert not (tmp_path / "model/fold-1/examples.npz").exists()
     empty = pd.DataFrame({"eid": [], "status": [], "stopped_at": [], "flag": []})
     text = page(empty, empty, empty, empty, withdrawn=withdrawn_from_models(tmp_path))
-    assert "The model final was trained on 2 participants who have withdrawn" in text
+    assert "The model final was trained on participants who have withdrawn since (2)" in text
 
 
 def test_exported_images_tables_and_litter_go_at_once(tmp_path):

@@ -134,7 +134,7 @@ def page(sample, volumes, flags, table2, recovery=None, withdrawn=None) -> str:
     for model, number in (withdrawn or {}).items():
         parts += [
             "",
-            f"The model {model} was trained on {number} participants who have withdrawn since: "
+            f"The model {model} was trained on participants who have withdrawn since ({number}): "
             "train it again before it is used or shared.",
         ]
     if len(failed):
