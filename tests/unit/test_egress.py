@@ -215,3 +215,28 @@ def test_the_ends_of_ages_are_reached_by_enough_people():
     main = pd.DataFrame({"age": [44.0, *[50.0] * 5, *[60.0] * 20, *[70.0] * 5, 82.0]})
     assert age_range(main, 5) == (50.0, 70.0)
     assert age_range(main.head(6), 5) == (None, None)
+
+
+def test_the_balance_is_drawn_from_what_may_be_shown():
+    from iliopsoas.egress import drawn
+
+    columns = tables.SPECS["cohort/balance"].columns
+    rows = [
+        {"sex": sex, "age_group": age, "eligible": n, "quota": 10, "drawn": n}
+        for sex, counts in (("female", (30, 2, 40)), ("male", (20, 25, 35)))
+        for age, n in zip(("44-53", "54-63", "64-72"), counts, strict=True)
+    ]
+    rows += [
+        {"sex": sex, "age_group": "all", "eligible": n, "quota": 30, "drawn": n}
+        for sex, n in (("female", 72), ("male", 80), ("all", 152))
+    ]
+    balance = pd.DataFrame(rows).reindex(columns=columns)
+    shown = tables.release("cohort/balance", balance, 5)
+    strata = shown[shown["age_group"] != "all"]
+    assert strata["drawn"].isna().sum() >= 2, "one withheld alone would follow from the sum"
+    assert (strata["drawn"].dropna() >= 5).all()
+    figure = drawn.draw({"cohort/balance": shown}, pd.DataFrame(), 5)["balance"]
+    assert "withheld" in figure.axes[0].get_title(loc="left")
+    nobody = shown.assign(drawn=pd.NA, eligible=pd.NA)
+    text = drawn.draw({"cohort/balance": nobody}, pd.DataFrame(), 5)["balance"].axes[0].texts[0]
+    assert "fewer than 5" in text.get_text()

@@ -35,7 +35,6 @@ def draw(released: dict, main: pd.DataFrame, minimum: int, age_column: str = "ag
     main : DataFrame
         One row per participant, from `statistics.cohort.main_visit`.
     """
-    from iliopsoas import figures
     from iliopsoas.figures import against_paper, shared
 
     label = "Age at imaging (years)" if age_column == "age" else "Age at recruitment (years)"
@@ -50,11 +49,26 @@ def draw(released: dict, main: pd.DataFrame, minimum: int, age_column: str = "ag
         curve = released["statistics/gam_curve"]
         found["figure7"] = shared.figure7(main, curve, minimum, age_column, label)
     if "cohort/balance" in released:
-        found["balance"] = figures.sample_balance(released["cohort/balance"], minimum)
+        found["balance"] = _balance(released["cohort/balance"], minimum)
     if "statistics/paper_comparison" in released:
         comparison = released["statistics/paper_comparison"]
         found["paper_comparison"] = against_paper.paper_comparison(comparison)
     return found
+
+
+def _balance(balance: pd.DataFrame, minimum: int):
+    from iliopsoas import figures
+    from iliopsoas.figures import style
+
+    numbers = balance.select_dtypes("number").columns
+    balance = balance.astype(dict.fromkeys(numbers, float))
+    strata = balance[balance["age_group"] != "all"]
+    if strata["drawn"].isna().all():
+        return style.empty(f"Every stratum has fewer than {minimum} participants.")
+    drawing = figures.sample_balance(balance, minimum)
+    if strata["drawn"].isna().any():  # a sum of those shown only
+        drawing.axes[0].set_title(f"strata below {minimum} withheld", loc="left")
+    return drawing
 
 
 def main_visit(volumes, sample, instance: int = 2) -> pd.DataFrame:

@@ -128,6 +128,8 @@ def figure4(table, asymmetry, minimum: int = 5):
                 0.98, 0.97, text, transform=panel.transAxes, ha="right", va="top", fontsize=6.5
             )
         panel.set_xlabel(f"Left {formats.MINUS} right volume (ml)")
+    if not any(panel.patches for panel in axes):
+        axes[0].set(xticks=[], yticks=[])
     axes[0].set_ylabel(f"Participants (bins of {minimum} or more)")
     return drawing
 
