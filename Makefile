@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: help env demo paper example test test-all lint format docs lock config-docs clean
+.PHONY: help env demo paper example test test-all lint format docs lock config-docs clean egress hooks drift freeze
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,20 @@ demo: env ## The whole workflow on the synthetic cohort, with report
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1
 	@echo
 	@cat results/summary.md
+
+egress: env ## What may leave a secure environment (your own data: ARGS="--configfile FILE")
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake egress --cores $(CORES) --resources gpu=1 $(ARGS)
+
+freeze: env ## Keep the results under a tag: make freeze TAG=release1
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake freeze --cores $(CORES) --resources gpu=1 \
+	  $(ARGS) --config release_tag=$(TAG)
+
+drift: env ## Compare the results with those kept: make drift TAG=release1
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake drift --cores $(CORES) --resources gpu=1 \
+	  $(ARGS) --config release_tag=$(TAG)
+
+hooks: env ## Let git refuse participants' data in this clone
+	git config core.hooksPath hooks
 
 paper: env ## The paper's tables and figures of 5,000 synthetic rows drawn with its published numbers
 	$(BIN)/python -m iliopsoas.figures.paper results/paper

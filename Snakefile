@@ -50,6 +50,8 @@ include: "workflow/rules/statistics.smk"
 include: "workflow/rules/other.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/egress.smk"
+include: "workflow/rules/releases.smk"
 
 
 if settings.phantom:
@@ -72,6 +74,9 @@ rule all:
         rules.figures.output,
         rules.summary.output,
         rules.report.output,
+
+
+include: "workflow/rules/retry.smk"
 
 
 onsuccess:

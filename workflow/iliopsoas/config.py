@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from iliopsoas.status import InputError
+from iliopsoas.status import InputError, Verdict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -351,6 +351,19 @@ class Figures(Section):
     dpi: Count = Field(300, description="Resolution of PNG figures.")
 
 
+class Egress(Section):
+    """What may leave a secure environment; smallest count shown: statistics.min_cell."""
+
+    folder: str | None = Field(
+        None, description="Folder that is filled; `egress` below the results folder when empty."
+    )
+    also: list[str] = Field(
+        [],
+        description="Patterns, below the results folder, of further files that are to leave as"
+        " they are; they are searched like the rest.",
+    )
+
+
 class Run(Section):
     """How the work is done."""
 
@@ -360,6 +373,11 @@ class Run(Section):
     time_limit_s: Positive = Field(
         600, description="Seconds after which a participant is given up."
     )
+    retry: list[Verdict] = Field(
+        [],
+        description="Verdicts, besides failures of the machine, that are tried again whenever"
+        " their shard is worked on, and by `snakemake retry_failed`.",
+    )
 
 
 class Config(Section):
@@ -367,6 +385,11 @@ class Config(Section):
 
     results: str = Field("results", description="Folder of all outputs.")
     releases: list[Release] = Field(min_length=1, description="Data releases, oldest first.")
+    release_tag: str | None = Field(
+        None,
+        description="Tag, a letter first, under which `snakemake freeze` keeps the results, and"
+        " with which `snakemake drift` compares them.",
+    )
     withdrawals: list[str] = Field([], description="UK Biobank withdrawal files (w*.csv).")
     phantom: Phantom | None = Field(None, description="Synthetic cohort; leave out for real data.")
     cohort: Cohort = Cohort()
@@ -382,6 +405,7 @@ class Config(Section):
     )
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
+    egress: Egress = Egress()
     run: Run = Run()
 
     @model_validator(mode="after")

@@ -16,4 +16,5 @@ STAGES = {
     "qc": 2,
     "statistics": 1,
     "figures": 1,
+    "egress": 1,
 }

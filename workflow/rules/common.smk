@@ -83,3 +83,12 @@ def validation_examples(wildcards):
 def recovery_summary(wildcards):
     """The synthetic cohort's recovery, where the cohort is synthetic."""
     return result("phantom/recovery_summary.tsv") if settings.phantom else []
+
+
+def everything_again(wildcards):
+    """What `all` asks for, once the failures are known."""
+    checkpoints.find_failed.get()
+    asked = []
+    for item in rules.all.rule.input:
+        asked += item(wildcards) if callable(item) else [item]
+    return asked

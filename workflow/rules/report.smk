@@ -19,6 +19,7 @@ rule summary:
     params:
         configuration=settings.model_dump(mode="json"),
         max_failed_share=settings.run.max_failed_share,
+        results=results_folder,
     script:
         "../../scripts/summary.py"
 

@@ -277,7 +277,16 @@ def _coronal_example(reader, name: str, predicted: dict) -> dict:
 
 
 def segment(
-    manifest, crops, weights, ledger, *, results, version: int, parameters: dict, crop: dict
+    manifest,
+    crops,
+    weights,
+    ledger,
+    *,
+    results,
+    version: int,
+    parameters: dict,
+    crop: dict,
+    retry=(),
 ) -> pd.DataFrame:
     """Masks of a shard's participants; the network is loaded once, and only where needed."""
     from iliopsoas.crops import CropReader
@@ -295,7 +304,7 @@ def segment(
         [files.sha256(path) for path in paths],
     )
     keep = parameters["keep_probabilities"]
-    stage = Stage("segment", results, MASKS if keep else MASKS[:1])
+    stage = Stage("segment", results, MASKS if keep else MASKS[:1], retry)
     pending = stage.pending(tasks)
     progress = Progress("segment", len(pending))
     if pending:
