@@ -1,13 +1,15 @@
 # The two commands of the README are `make demo` and `make test`; both set everything up first.
 PYTHON ?= python3
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
+CONFIG ?= config/ukbb.yaml
+PILOT ?= results
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: help env demo paper test test-all lint format lock config-docs clean
+.PHONY: help env demo paper plan test test-all lint format lock config-docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -30,6 +32,9 @@ demo: env ## The whole workflow on the synthetic cohort, with report
 
 paper: env ## The paper's tables and figures of 5,000 synthetic rows drawn with its published numbers
 	$(BIN)/python -m iliopsoas.figures.paper results/paper
+
+plan: env ## CPU-hours, GPU-hours, disk and files of CONFIG, from the results of a PILOT
+	$(BIN)/iliopsoas plan $(CONFIG) --pilot $(PILOT)
 
 test: env ## The tests, without those marked slow
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not slow"

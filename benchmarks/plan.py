@@ -85,10 +85,8 @@ def sharded(folder: Path, number: int) -> list[str]:
     )
     for index, shard in enumerate(shards):
         members = eids[index * SHARD : (index + 1) * SHARD]
-        manifest = [
-            f"{eid}\t2\tr\t{shard}\tfemale\tFalse\tTrue\t/data/zips/{eid}_20201_2_0.zip\t"
-            for eid in members
-        ]
+        start = f"2\tr\t{shard}\tfemale\tFalse\tTrue\t/data/zips"
+        manifest = [f"{eid}\t{start}/{eid}_20201_2_0.zip\t" for eid in members]
         write(results / f"shards/{shard}/manifest.tsv", "eid\tinstance\n" + rows_of(manifest))
     targets = []
     for shard in shards[: len(shards) // 2]:
@@ -117,10 +115,8 @@ def one_job_each(folder: Path, number: int) -> list[str]:
     (folder / "Snakefile").write_text(text)
     (folder / "phenotypes.csv").write_text("eid\n")
     names = [f"{eid}_2" for eid in people(number)]
-    write(
-        folder / "results/sample.tsv",
-        "eid\tinstance\n" + rows_of(n.replace("_", "\t") for n in names),
-    )
+    rows = [name.replace("_", "\t") for name in names]
+    write(folder / "results/sample.tsv", "eid\tinstance\n" + rows_of(rows))
     for name in names[: number // 2]:
         (folder / "results" / name).mkdir()
         for stage in STAGES:
@@ -183,9 +179,8 @@ def main() -> None:
     options.add_argument("--participants", type=int, nargs="+", default=[1000, 10000, 100000])
     options.add_argument("--limit", type=float, default=900, help="seconds for one plan")
     options = options.parse_args()
-    print(
-        f"{processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}\n"
-    )
+    python = f"{platform.system()}, Python {platform.python_version()}"
+    print(f"{processor()}, {os.cpu_count()} cores, {python}\n")
     print("| participants | workflow | jobs to do | seconds | of CPU | memory, MB |")
     print("| ---: | --- | ---: | ---: | ---: | ---: |")
     for number in options.participants:
@@ -196,10 +191,9 @@ def main() -> None:
             if found["stopped"]:
                 seconds = f"stopped after {found['seconds']:.0f}"
             jobs = "" if found["jobs"] is None else f"{found['jobs']:,}"
-            print(
-                f"| {number:,} | {name} | {jobs} | {seconds} | {found['cpu_s']:.1f} | {found['memory_mb']:.0f} |",
-                flush=True,
-            )
+            cells = [f"{number:,}", name, jobs, seconds]
+            cells += [f"{found['cpu_s']:.1f}", f"{found['memory_mb']:.0f}"]
+            print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
