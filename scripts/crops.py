@@ -12,4 +12,5 @@ if __name__ == "__main__":  # worker processes import this file
             version=snakemake.params.version,
             processes=snakemake.threads,
             time_limit_s=snakemake.params.time_limit_s,
+            scratch=snakemake.resources.scratch or None,
         )

@@ -16,6 +16,8 @@ rule crops_shard:
     resources:
         mem_mb=growing_per_thread(500),
         runtime=growing(240),
+        # no parameter: where a file is built changes nothing in it
+        scratch=settings.run.scratch or "",
     params:
         version=STAGES["crops"],
         results=results_folder,
