@@ -15,11 +15,13 @@ usage() {
 step=$1 config=$2
 shift 2
 results=${RESULTS:-results}
+# weights may lie on a mount that knows no locks
+export HDF5_USE_FILE_LOCKING=${HDF5_USE_FILE_LOCKING:-BEST_EFFORT}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
-run() {
-  snakemake --snakefile "$root/Snakefile" --workflow-profile "$root/profiles/rap" \
-    --configfile "$config" "$@"
+run() { # targets first: --configfile takes every name after it
+  snakemake "$@" --snakefile "$root/Snakefile" --workflow-profile "$root/profiles/rap" \
+    --configfile "$config"
 }
 unpack() { for archive in "$@"; do tar -xf "$archive"; done; }
 # written under another name first: an archive of that name is whole
