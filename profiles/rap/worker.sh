@@ -41,8 +41,16 @@ shards)
   part=$1 parts=$2
   shift 2
   unpack "$@"
+  # every N-th shard; --batch cannot tell, since a checkpoint names the shards
+  mapfile -t targets < <(awk -F '\t' -v part="$part" -v parts="$parts" -v results="$results" \
+    'NR > 1 && (NR - 2) % parts == part - 1 { print results "/shards/" $1 "/volumes.tsv" }' \
+    "$results/cohort/shards.tsv")
+  if [ ${#targets[@]} = 0 ]; then
+    echo "part $part of $parts has no shard: there are fewer shards than parts" >&2
+    exit 2
+  fi
   status=0
-  run measure --batch "measure=$part/$parts" || status=$?
+  run "${targets[@]}" || status=$?
   # what is done is kept, whatever became of the rest; the cohort's own files have one source
   pack "worker-$part.tar" --exclude="$results/cohort" --exclude=manifest.tsv "$results"
   exit "$status"

@@ -96,9 +96,14 @@ def test_atomic_builds_on_scratch_and_leaves_nothing_there(tmp_path, monkeypatch
         built.write_bytes(b"new")
         assert not target.exists()
     assert target.read_bytes() == b"new"
-    with pytest.raises(RuntimeError), files.atomic(target, "$NODE_DISK") as built:
-        built.write_bytes(b"half")
-        raise RuntimeError
+
+    def fail():
+        with files.atomic(target, "$NODE_DISK") as built:
+            built.write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert target.read_bytes() == b"new"
     assert list(scratch.iterdir()) == []
     assert [path.name for path in target.parent.iterdir()] == ["crops.h5"]

@@ -23,12 +23,6 @@ rule volumes_shard:
         "../../scripts/volumes_shard.py"
 
 
-# Everything that is done shard by shard: what one of several machines takes a --batch of.
-rule measure:
-    input:
-        every_shard("volumes.tsv"),
-
-
 # The cohort's table before quality control adds its verdict.
 rule collect_volumes:
     input:
