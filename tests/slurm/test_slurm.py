@@ -3,6 +3,7 @@
 Started by ``tests/slurm/one_node.sh start`` on a machine that is thrown away afterwards.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -172,7 +173,8 @@ def test_killed_jobs_are_tried_again_and_a_killed_run_resumes(slurm, tmp_path):
     run.process.send_signal(signal.SIGKILL)
     run.process.wait()
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     # what else was submitted is taken back, as the page on SLURM says
     left = [row["id"] for row in jobs() if row["state"] in {"RUNNING", "PENDING"}]
     if left:
