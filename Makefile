@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: help env demo paper plan test test-all lint format lock config-docs clean
+.PHONY: help env demo paper plan example test test-all lint format docs lock config-docs clean egress hooks drift freeze
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -30,11 +30,28 @@ demo: env ## The whole workflow on the synthetic cohort, with report
 	@echo
 	@cat results/summary.md
 
+egress: env ## What may leave a secure environment (your own data: ARGS="--configfile FILE")
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake egress --cores $(CORES) --resources gpu=1 $(ARGS)
+
+freeze: env ## Keep the results under a tag: make freeze TAG=release1
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake freeze --cores $(CORES) --resources gpu=1 \
+	  $(ARGS) --config release_tag=$(TAG)
+
+drift: env ## Compare the results with those kept: make drift TAG=release1
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake drift --cores $(CORES) --resources gpu=1 \
+	  $(ARGS) --config release_tag=$(TAG)
+
+hooks: env ## Let git refuse participants' data in this clone
+	git config core.hooksPath hooks
+
 paper: env ## The paper's tables and figures of 5,000 synthetic rows drawn with its published numbers
 	$(BIN)/python -m iliopsoas.figures.paper results/paper
 
 plan: env ## CPU-hours, GPU-hours, disk and files of CONFIG, from the results of a PILOT
 	$(BIN)/iliopsoas plan $(CONFIG) --pilot $(PILOT)
+
+example: env ## UK Biobank's public example scan, from download to Dice with the published masks
+	$(BIN)/iliopsoas example config/example.yaml -o results/example
 
 test: env ## The tests, without those marked slow
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not slow"
@@ -54,14 +71,20 @@ format: env ## Format everything
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
+docs: env ## The documentation, into site/
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . site
+	@echo site/docs/index.html
+
 lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-header \
-	  --no-emit-index-url --no-annotate --extra cpu --extra dev pyproject.toml -o envs/requirements.txt
+	  --no-emit-index-url --no-annotate --extra cpu --extra dev --extra docs pyproject.toml -o envs/requirements.txt
 	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-header \
 	  --no-emit-index-url --no-annotate --extra gpu --extra slurm pyproject.toml -o envs/requirements-gpu.txt
 
-config-docs: env ## Generate the configuration's schema and key list
+config-docs: env ## Generate the configuration's schema and key list, and tables of the documentation
 	$(BIN)/python -m iliopsoas.config workflow/schemas/config.schema.json config/README.md
+	$(BIN)/python -m iliopsoas.documents docs/quality-control.md
+	$(BIN)/python -m iliopsoas.columns docs/columns.md
 
 clean: ## Remove results and the synthetic cohort (not the environment)
 	rm -rf results resources/phantom .snakemake

@@ -34,6 +34,7 @@ wildcard_constraints:
     shard=r"[A-Za-z][A-Za-z0-9]*-\d+",
     model=r"fold-\d+|final",
     fold=r"\d+",
+    method=r"[a-z][a-z0-9_]*",
 
 
 include: "workflow/rules/common.smk"
@@ -46,8 +47,11 @@ include: "workflow/rules/segment.smk"
 include: "workflow/rules/volumes.smk"
 include: "workflow/rules/qc.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/other.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/egress.smk"
+include: "workflow/rules/releases.smk"
 
 
 if settings.phantom:
@@ -66,9 +70,13 @@ rule all:
         rules.cohort.output,
         rules.qc.input,
         rules.statistics.output,
+        rules.other_methods.input,
         rules.figures.output,
         rules.summary.output,
         rules.report.output,
+
+
+include: "workflow/rules/retry.smk"
 
 
 onsuccess:

@@ -61,7 +61,7 @@ def row(*cells) -> None:
 
 
 def head(title: str, *cells) -> None:
-    print(f"\n### {title}\n")
+    print(f"\n## {title}\n")
     row(*cells)
     row(*["---"] * len(cells))
 

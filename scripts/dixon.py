@@ -9,6 +9,8 @@ if __name__ == "__main__":  # worker processes import this file
             snakemake.output.ledger,
             results=snakemake.params.results,
             version=snakemake.params.version,
+            # no parameter: who is tried again changes nobody else's result
+            retry=snakemake.config.get("run", {}).get("retry", []),
             parameters=snakemake.params.parameters,
             processes=snakemake.threads,
             time_limit_s=snakemake.params.time_limit_s,

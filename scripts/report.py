@@ -15,7 +15,8 @@ if __name__ == "__main__":  # worker processes import this file
         command = [
             *(sys.executable, "-m", "snakemake", "--snakefile", snakemake.params.snakefile),
             *("--configfile", snakemake.output.configuration, "--nolock", "--cores", "1"),
-            *("--report", snakemake.output.archive, "figures", "statistics", "model"),
+            *("--report", snakemake.output.archive),
+            *("figures", "statistics", "model", "other_methods"),
         ]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         logs.log.info("%s", done.stdout)

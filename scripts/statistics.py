@@ -16,4 +16,8 @@ if __name__ == "__main__":  # worker processes import this file
             snakemake.params.folder,
             statistics.Options(**snakemake.params.statistics),
             snakemake.input.paper,
+            {
+                name: files.read_tsv(path)
+                for name, path in zip(snakemake.params.others, snakemake.input.others, strict=True)
+            },
         )

@@ -45,7 +45,7 @@ def test_help_imports_no_heavy_library():
     assert found.stdout.strip() == "[]", found.stderr
 
 
-@pytest.mark.parametrize("command", ["measure", "check", "phantom", "show"])
+@pytest.mark.parametrize("command", ["measure", "check", "phantom", "example", "show"])
 def test_help_has_examples_and_exit_codes(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])
@@ -303,6 +303,8 @@ def test_from_phantom_to_volumes(tmp_path, capsys):
     assert json.loads((by_hand / "volumes.json").read_text()) == found
     row = pd.read_csv(by_hand / "volumes.tsv", sep="\t").iloc[0]
     assert row["left_ml"] == pytest.approx(found["left_ml"])
+    assert found["status"] == "ok", found["flags"]
+    assert json.loads((by_hand / "run.json").read_text())["qc"]["flags"] == found["flags"]
     workflow = process_scan(scan)
     np.testing.assert_array_equal(
         np.asarray(nib.load(by_hand / "water.nii.gz").dataobj), np.asarray(workflow.water.dataobj)
@@ -331,6 +333,10 @@ def test_from_phantom_to_volumes(tmp_path, capsys):
         assert found[f"{side}_ml"] == pytest.approx(a.sum() * grid.VOXEL_ML)
         dice = 2 * (a & b).sum() / (a.sum() + b.sum())
         assert found["annotation"][f"dice_{side}"] == pytest.approx(dice)
+    # an untrained network's mask is no muscle
+    assert found["status"] == "flagged"
+    assert found["qc_verdict"] == "serious"
+    assert found["qc_flags"].split(",") == [flag["flag"] for flag in found["flags"]]
     record = json.loads((out / "run.json").read_text())
     assert record["inputs"]["weights_sha256"] == files.sha256(model)
     for path in (*by_hand.iterdir(), *out.iterdir()):

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from iliopsoas import files
+from iliopsoas import files, releases
 from iliopsoas.stages.cohort import forget
+from iliopsoas.summary import page, withdrawn_from_models
 
 
 def fill(results, eids, shard):
@@ -24,10 +25,62 @@ def test_only_the_withdrawn_are_removed_and_the_record_names_nobody(tmp_path):
     assert [path.name for path in tmp_path.glob("shards/*")] == ["r-0000"]
     record = (tmp_path / "cohort/removed.tsv").read_text()
     assert "100000" not in record
-    assert files.read_tsv(tmp_path / "cohort/removed.tsv").to_dict("records") == [
-        {"scans_removed": 2, "models_trained_on_them": "final"}
-    ]
-    assert forget(tmp_path, {"1000001", "1000003"})["models_trained_on_them"].tolist() == ["final"]
+    (row,) = files.read_tsv(tmp_path / "cohort/removed.tsv").drop(columns="date").to_dict("records")
+    assert row == {
+        "scans_removed": 2,
+        "images_removed": 0,
+        "rows_removed": 1,
+        "models_trained_on_them": "final",
+    }
+    assert forget(tmp_path, {"1000001", "1000003"}).empty, "nothing is left to remove"
+
+
+def test_a_model_says_that_it_holds_withdrawn_participants(tmp_path):
+    people = pd.DataFrame({"eid": ["1000001", "1000002", "1000003"], "instance": "2"})
+    files.write_tsv(tmp_path / "model/final/participants.tsv", people)
+    files.write_text(tmp_path / "model/learning_rate_sweep/0.1/model.h5", "weights")
+    files.write_text(tmp_path / "model/fold-1/examples.npz", "slices")
+    forget(tmp_path, {"1000001"})
+    forget(tmp_path, {"1000001", "1000003"})
+    assert withdrawn_from_models(tmp_path) == {"final": 2}
+    assert not (tmp_path / "model/learning_rate_sweep").exists()
+    assert not (tmp_path / "model/fold-1/examples.npz").exists()
+    empty = pd.DataFrame({"eid": [], "status": [], "stopped_at": [], "flag": []})
+    text = page(empty, empty, empty, empty, withdrawn=withdrawn_from_models(tmp_path))
+    assert "The model final was trained on participants who have withdrawn since (2)" in text
+
+
+def test_exported_images_tables_and_litter_go_at_once(tmp_path):
+    gone, stays = "1000001", "1000002"
+    people = pd.DataFrame({"eid": [gone, stays], "instance": "2", "sex": ["female", "male"]})
+    for name in ("annotation/participants.tsv", "model/cross_validation.tsv", "qc/drawn.tsv"):
+        files.write_tsv(tmp_path / name, people)
+    for eid in (gone, stays):
+        files.write_text(tmp_path / f"annotation/{eid}_2_water.nii.gz", "image")
+    files.write_text(tmp_path / "shards/r-0000/.partial-abc.h5", gone)
+    files.write_text(tmp_path / "statistics/table1.tsv", "sex\tn\nfemale\t5\n")
+    before = (tmp_path / "statistics/table1.tsv").stat().st_mtime_ns
+    (row,) = forget(tmp_path, {gone}).to_dict("records")
+    assert (row["images_removed"], row["rows_removed"]) == (1, 3)
+    traces = [p for p in tmp_path.rglob("*") if p.is_file() and gone in p.read_text() + p.name]
+    assert traces == []
+    assert (tmp_path / f"annotation/{stays}_2_water.nii.gz").exists()
+    assert files.read_tsv(tmp_path / "qc/drawn.tsv")["eid"].tolist() == [stays]
+    assert (tmp_path / "statistics/table1.tsv").stat().st_mtime_ns == before
+
+
+def test_frozen_releases_lose_the_rows_and_stay_sound(tmp_path):
+    volumes = pd.DataFrame({"eid": ["1000001", "1000002"], "instance": "2", "total_ml": [1.0, 2.0]})
+    files.write_tsv(tmp_path / "volumes.tsv", volumes)
+    files.write_tsv(tmp_path / "statistics/table2.tsv", pd.DataFrame({"n": [2]}))
+    files.write_json(tmp_path / "run.json", {})
+    releases.freeze(tmp_path, "first")
+    forget(tmp_path, {"1000001"})
+    kept = files.read_tsv(tmp_path / "frozen/first/volumes.tsv")
+    assert kept["eid"].tolist() == ["1000002"]
+    manifest = releases.verify(tmp_path, "first").set_index("file")
+    assert manifest.loc["volumes.tsv", "note"] == "rows removed after withdrawals"
+    assert (tmp_path / "frozen/first/volumes.tsv").stat().st_mode & 0o222 == 0
 
 
 def test_nothing_to_forget_leaves_no_record(tmp_path):

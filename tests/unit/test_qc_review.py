@@ -171,3 +171,33 @@ def test_a_cohort_without_flags_or_volumes_has_a_page(tmp_path):
     assert head["flags"] == []
     assert head["blinded"] == []
     assert head["measures"][0]["histogram"] is None
+
+
+def test_who_was_refused_after_dixon_is_shown_without_outlines(scan, tmp_path):
+    from iliopsoas import files, stages
+
+    people = pd.DataFrame({"eid": ["1000001", "1000002"], "instance": "2"})
+    folder = files.subject_folder(tmp_path / "results", "1000001", "2")
+    files.write_nifti(folder / "water.nii.gz", grid.las_image(scan[0].astype(np.int16)))
+    files.write_json(folder / "landmarks.state.json", {})
+    tables = {
+        "volumes": people.assign(
+            status=["hips_not_found", "truncated_zip"],
+            stopped_at=["landmarks", "dixon"],
+            total_ml=np.nan,
+        ),
+        "verdicts": people.assign(qc="no_volume", score=0.5, flags=""),
+        "flags": people.assign(
+            flag=["hips_not_found", "truncated_zip"], severity="no_volume", reading="no volume"
+        ),
+        "drawn": people.iloc[:0].assign(group=""),
+        "summary": pd.DataFrame({"flag": [], "definition": []}),
+    }
+    page = tmp_path / "review"
+    counts = stages.review_page(
+        page, people.assign(sex="male"), tables, results=tmp_path / "results"
+    )
+    assert counts["pictures"] == 1
+    picture = page / "previews" / "10" / "1000001_2.png"
+    assert read(picture.read_bytes()).max() > 100
+    assert len(where(read(picture.read_bytes()), "left")) == 0

@@ -27,6 +27,7 @@ TITLES = {
     12143: "Weight (pre-imaging)",
     1707: "Handedness (chirality/laterality)",
     21000: "Ethnic background",
+    21022: "Age at recruitment",
     41270: "Diagnoses - ICD10",
     20201: "Dixon technique for internal fat - DICOM",
 }
@@ -45,10 +46,11 @@ LABELS = {
     (41270, "M179"): "M17.9 Gonarthrosis, unspecified",
     (41270, "I10"): "I10 Essential (primary) hypertension",
 }
-SINGLE = {31}
+SINGLE = {31, 21022}
 # (field, instance, array) -> cells of three participants
 CELLS = {
     (31, 0, 0): ["0", "1", "1"],
+    (21022, 0, 0): ["49", "", "52"],
     (21003, 0, 0): ["50", "51", "52"],
     (21003, 2, 0): ["58", "63", ""],
     (21003, 3, 0): ["", "66", ""],
@@ -134,6 +136,7 @@ def expected():
             "instance": ["2", "2", "3"],
             "sex": ["female", "male", "male"],
             "age": [58, 63, 66],
+            "age_at_recruitment": [49, 51, 51],  # field 21022, else the age at instance 0
             "height_cm": [162.5, 181.0, 180.5],
             "weight_kg": [70.1, 80.0, 82.0],
             "bmi": [26.5467, 80 / 1.81**2, 82 / 1.805**2],
@@ -178,7 +181,7 @@ def test_every_cell_quoted_as_ukbconv_writes(tmp_path, expected):
     found = tables.read_phenotypes(path)
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, atol=1e-4)
     path.write_text(path.read_text().replace('"1000107","0"', '"1000107"'))
-    with pytest.raises(InputError, match="line 2: 26 columns, the header has 27"):
+    with pytest.raises(InputError, match="line 2: 27 columns, the header has 28"):
         tables.read_phenotypes(path)
 
 

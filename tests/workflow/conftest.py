@@ -57,10 +57,10 @@ class Workflow:
         path = self.folder / "config.yaml"
         path.write_text(yaml.safe_dump(self.settings))
         command = [
-            *(sys.executable, "-m", "snakemake"),
+            # before --configfile, which takes every word after it for a file
+            *(sys.executable, "-m", "snakemake", *arguments),
             *("--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder)),
             *("--cores", "2", "--resources", "gpu=1", "--configfile", str(path)),
-            *arguments,
         ]
         done = subprocess.run(
             command,

@@ -157,6 +157,26 @@ def test_a_changed_statistics_setting_reruns_no_image_stage(workflow):
     assert not rules & (IMAGE_RULES | {"cohort", "qc"})
 
 
+def test_masks_of_another_tool_are_measured_and_compared(workflow):
+    """The truth in the place of another tool's masks; it stays configured from here on."""
+    workflow.settings["other_methods"] = [{"name": "truth", "folder": "phantom/truth"}]
+    rules = workflow.rules_run()
+    assert not rules & (IMAGE_RULES | {"cohort"})
+    other = table(workflow, "other/truth/volumes.tsv")
+    assert other["eid"].tolist() == table(workflow, "volumes.tsv")["eid"].tolist()
+    measured = other[other["status"] == "ok"]
+    expected = files.read_tsv(workflow.folder / "phantom/truth.tsv").set_index(files.KEY)
+    expected = expected.loc[list(measured[files.KEY].itertuples(index=False, name=None))]
+    for name in ("left_ml", "right_ml"):
+        np.testing.assert_allclose(measured[name], expected[name], rtol=1e-6)
+    agreement = table(workflow, "statistics/bland_altman.tsv")
+    assert (agreement["comparison"] == "truth - this run").sum() == 6
+    assert (workflow.results / "other/truth/bland_altman.png").stat().st_size > 1000
+    assert len(table(workflow, "other/truth/statistics/table2.tsv")) == 6
+    assert (workflow.results / "other/truth/flags.tsv").exists()
+    assert "Nothing to be done" in workflow.run()
+
+
 def test_a_lost_participant_is_remade_and_nobody_else(workflow):
     volumes = table(workflow, "volumes.tsv")
     row = volumes[volumes["status"] == "ok"].iloc[-1]
@@ -218,3 +238,21 @@ def test_a_withdrawn_participant_leaves_no_trace(workflow):
     now = workflow.modified("subjects/*/*/water.nii.gz")
     assert now == {path: time for path, time in others.items() if eid not in path}
     assert shards[eid]
+
+
+def test_every_column_of_every_table_is_defined(workflow):
+    from iliopsoas import columns
+
+    found = 0
+    for path in sorted(workflow.results.rglob("*.tsv")):
+        name = path.relative_to(workflow.results).as_posix()
+        if name.startswith("benchmarks/"):  # Snakemake's own
+            continue
+        described = columns.table_of(name)
+        assert described, f"{name} is not in workflow/iliopsoas/columns.yaml"
+        with path.open() as file:
+            header = file.readline().rstrip("\n").split("\t")
+        assert described.undefined(header) == [], name
+        assert described.absent(header) == [], name
+        found += 1
+    assert found > 30

@@ -1,44 +1,21 @@
-"""Manual masks, drawn in MITK or elsewhere, brought to the stitched grid.
+"""Manual masks, drawn in MITK or elsewhere, brought to the stitched grid."""
 
-Sources of the formats: NIfTI-1 standard; NRRD as teem defines it; MITK's multilabel
-NRRD in both generations (``org.mitk.multilabel.segmentation.labelgroups``, JSON, and
-``org.mitk.label_LAYER_NUMBER``, XML): one layer or several, each with its own labels;
-3D Slicer's segmentation NRRD (``SegmentN_Name``, ``_LabelValue``, ``_Layer``).
-"""
-
-import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from xml.etree import ElementTree
 
-import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
-from scipy.ndimage import affine_transform
 
 from iliopsoas import files, grid
+from iliopsoas.label_images import Layer, load, resample, stem, unreadable
 from iliopsoas.status import Refused, Verdict
 
-SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
 _SIDE_IN_WORDS = re.compile(r"(?<![a-z])(left|right|l|r)(?![a-z])", re.IGNORECASE)
 _SIDE_IN_FILE = re.compile(r"[-_. ](left|right)$", re.IGNORECASE)
 
 IN_BODY = 0.8  # least share of a mask that lies within the body
-IN_GRID = 0.9  # least share of a mask's volume that lies within the stitched grid
 BOTH_SIDES = 0.01  # largest share of the smaller mask that the two may have in common
-
-
-@dataclass
-class _Layer:
-    """One label image as stored: labels (i, j, k), affine to RAS mm, names of values."""
-
-    file: str
-    labels: np.ndarray
-    affine: np.ndarray
-    names: dict[int, str] = field(default_factory=dict)
 
 
 def find(folder, eid, instance) -> list[Path]:
@@ -48,7 +25,7 @@ def find(folder, eid, instance) -> list[Path]:
     ----------
     folder : path
         Holds ``<EID>_<instance>`` or ``<EID>_<instance>_left`` and ``_right``, with one of
-        `SUFFIXES`.
+        `label_images.SUFFIXES`.
 
     Returns
     -------
@@ -61,7 +38,7 @@ def find(folder, eid, instance) -> list[Path]:
     return sorted(
         path
         for path in Path(folder).glob(f"{eid}_{instance}*")
-        if path.is_file() and (stem := _stem(path)) is not None and name.fullmatch(stem)
+        if path.is_file() and (found := stem(path)) is not None and name.fullmatch(found)
     )
 
 
@@ -121,7 +98,7 @@ def read(paths, reference, body) -> np.ndarray:
         raise TypeError(f"paths: expected one path or several, found {type(paths).__name__}")
     masks = {side: np.zeros(reference.shape, bool) for side in grid.SIDES}
     for layer, value, side in _sides([Path(path) for path in paths]):
-        masks[side] |= _resample(layer.labels == value, layer, reference, side)
+        masks[side] |= resample(layer.labels == value, layer, reference, side)
     _check(masks, body)
     return _merge(masks)
 
@@ -129,144 +106,20 @@ def read(paths, reference, body) -> np.ndarray:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _stem(path: Path) -> str | None:
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return None
-
-
 def _role(path: Path) -> str:
     """What messages call a file: its name would give the participant away."""
-    side = _SIDE_IN_FILE.search(_stem(path) or path.stem)
+    side = _SIDE_IN_FILE.search(stem(path) or path.stem)
     return f"annotation{f' ({side[1].lower()})' if side else ''} {''.join(path.suffixes[-2:])}"
-
-
-def _unreadable(file: str, why: str):
-    return Refused(Verdict.ANNOTATION_UNREADABLE, f"{file}: {why}")
-
-
-def _load(path: Path) -> list[_Layer]:
-    role = _role(path)
-    if _stem(path) is None:
-        raise _unreadable(role, f"expected a file ending in one of {', '.join(SUFFIXES)}")
-    try:
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            layers = _load_nifti(path, role)
-        else:
-            layers = _load_itk(path, role)
-    except Refused:
-        raise
-    # whatever the readers raise on a damaged file, the file cannot be read
-    except Exception as error:
-        raise _unreadable(role, f"cannot be read as an image ({type(error).__name__})") from None
-    for layer in layers:
-        _check_affine(layer)
-        layer.labels = _whole(layer)
-    return layers
-
-
-def _load_nifti(path, role) -> list[_Layer]:
-    image = nib.load(path)
-    header = image.header
-    if not (int(header["sform_code"]) or int(header["qform_code"])):
-        raise Refused(
-            Verdict.ANNOTATION_OTHER_SPACE,
-            f"{role}: neither sform nor qform is set, so its place in the body is not known; "
-            "save the mask with the affine of the water image",
-        )
-    data = np.asanyarray(image.dataobj)
-    while data.ndim > 3 and data.shape[-1] == 1:
-        data = data[..., 0]
-    if data.ndim != 3:
-        raise _unreadable(role, f"expected a 3-D mask, found shape {data.shape}")
-    return [_Layer(role, data, np.asarray(image.affine, dtype=float))]
-
-
-def _load_itk(path, role) -> list[_Layer]:
-    image = sitk.ReadImage(str(path))
-    keys = image.GetMetaDataKeys()
-    if path.suffix.lower() in {".nrrd", ".nhdr"} and "NRRD_space" not in keys:
-        raise Refused(
-            Verdict.ANNOTATION_OTHER_SPACE,
-            f"{role}: the NRRD header names no space, so its place in the body is not known; "
-            "save the mask with the geometry of the water image",
-        )
-    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
-        image = image[:, :, :, 0]
-    if image.GetDimension() != 3:
-        raise _unreadable(role, f"expected a 3-D mask, found size {image.GetSize()}")
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    affine = np.eye(4)
-    affine[:3, :3] = direction * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # LPS to RAS
-    names = _label_names({key: image.GetMetaData(key) for key in keys}, role)
-    data = sitk.GetArrayViewFromImage(image)
-    count = image.GetNumberOfComponentsPerPixel()
-    layers = [data] if count == 1 else [data[..., i] for i in range(count)]
-    return [_Layer(role, np.array(one.T), affine, names.get(i, {})) for i, one in enumerate(layers)]
-
-
-def _label_names(header: dict, role: str) -> dict[int, dict[int, str]]:
-    """Names of label values per layer: MITK's two generations, 3D Slicer."""
-    groups = header.get("org.mitk.multilabel.segmentation.labelgroups")
-    try:
-        if groups is not None:
-            return {
-                layer: {int(label["value"]): str(label.get("name", "")) for label in labels}
-                for layer, labels in enumerate((g.get("labels") or []) for g in json.loads(groups))
-            }
-        names = {}
-        for key, text in header.items():
-            if found := re.fullmatch(r"org[._]mitk[._]label_(\d+)_(\d+)", key):
-                label = ElementTree.fromstring(text.replace("\\n", "\n"))
-                values = {
-                    item.get("key"): item[0].get("value")
-                    for item in label.iter("property")
-                    if len(item)
-                }
-                if int(values.get("value", 0)):
-                    layer = names.setdefault(int(found[1]), {})
-                    layer[int(values["value"])] = values.get("name") or ""
-            elif found := re.fullmatch(r"Segment(\d+)_LabelValue", key):
-                segment = f"Segment{found[1]}"
-                layer = names.setdefault(int(header.get(f"{segment}_Layer", 0)), {})
-                layer[int(text)] = header.get(f"{segment}_Name", "")
-        return names
-    except (ValueError, KeyError, TypeError, AttributeError, ElementTree.ParseError):
-        raise _unreadable(role, "its label names cannot be read") from None
-
-
-def _check_affine(layer: _Layer):
-    linear = layer.affine[:3, :3]
-    sizes = np.sqrt((linear**2).sum(axis=0))
-    usable = np.isfinite(layer.affine).all() and ((sizes > 0.05) & (sizes < 50)).all()
-    if not (usable and abs(np.linalg.det(linear)) > 0.5 * np.prod(sizes)):
-        raise Refused(
-            Verdict.ANNOTATION_OTHER_SPACE, f"{layer.file}: its affine is not that of an image"
-        )
-
-
-def _whole(layer: _Layer) -> np.ndarray:
-    """Labels as whole numbers; masks are not probabilities."""
-    values = layer.labels
-    if values.dtype.kind in "biu":
-        return values.astype(np.int64) if values.dtype.kind == "u" else values
-    rounded = np.rint(values)
-    if not np.isfinite(values).all() or np.abs(values - rounded).max(initial=0) > 1e-3:
-        raise _unreadable(layer.file, "expected whole-numbered labels, found fractions")
-    return rounded.astype(np.int64)
 
 
 # --- which label is which side ------------------------------------------------------------------
 
 
-def _sides(paths: list[Path]) -> list[tuple[_Layer, int, str]]:
+def _sides(paths: list[Path]) -> list[tuple[Layer, int, str]]:
     """Every (layer, label value, side) of a participant's files."""
     if not paths:
         raise Refused(Verdict.ANNOTATION_EMPTY, "annotation: no file")
-    by_name = [_SIDE_IN_FILE.search(_stem(path) or "") for path in paths]
+    by_name = [_SIDE_IN_FILE.search(stem(path) or "") for path in paths]
     if len(paths) > 1 and not all(by_name):
         raise Refused(
             Verdict.ANNOTATION_UNREADABLE,
@@ -275,7 +128,7 @@ def _sides(paths: list[Path]) -> list[tuple[_Layer, int, str]]:
         )
     found = []
     for path, side in zip(paths, by_name, strict=True):
-        layers = [(layer, value) for layer in _load(path) for value in _values(layer)]
+        layers = [(layer, value) for layer in load(path, _role(path)) for value in _values(layer)]
         if side:
             found += [(layer, value, side[1].lower()) for layer, value in layers]
         else:
@@ -283,7 +136,7 @@ def _sides(paths: list[Path]) -> list[tuple[_Layer, int, str]]:
     return found
 
 
-def _values(layer: _Layer) -> list[int]:
+def _values(layer: Layer) -> list[int]:
     return [int(value) for value in np.unique(layer.labels[layer.labels != 0])]
 
 
@@ -292,7 +145,7 @@ def _side_in(name: str) -> str | None:
     return {"l": "left", "r": "right"}[words.pop()] if len(words) == 1 else None
 
 
-def _sides_of_labels(labels: list[tuple[_Layer, int]]) -> list[tuple[_Layer, int, str]]:
+def _sides_of_labels(labels: list[tuple[Layer, int]]) -> list[tuple[Layer, int, str]]:
     """Sides of the labels of one file: by name where names tell, else 1 = left, 2 = right."""
     named = [_side_in(layer.names.get(value, "")) for layer, value in labels]
     if any(named):
@@ -302,7 +155,7 @@ def _sides_of_labels(labels: list[tuple[_Layer, int]]) -> list[tuple[_Layer, int
             named = [side or other for side in named]
         unknown = [value for (_, value), side in zip(labels, named, strict=True) if side is None]
         if unknown:
-            raise _unreadable(
+            raise unreadable(
                 labels[0][0].file,
                 f"labels {unknown} have names that say neither left nor right",
             )
@@ -310,7 +163,7 @@ def _sides_of_labels(labels: list[tuple[_Layer, int]]) -> list[tuple[_Layer, int
     sides = {value: side for side, value in grid.SIDES.items()}
     strange = sorted({value for _, value in labels} - set(sides))
     if strange or len({value for _, value in labels}) < len(labels):
-        raise _unreadable(
+        raise unreadable(
             labels[0][0].file,
             f"found labels {sorted(value for _, value in labels)}, expected 1 = left and "
             "2 = right, or labels named left and right",
@@ -319,39 +172,6 @@ def _sides_of_labels(labels: list[tuple[_Layer, int]]) -> list[tuple[_Layer, int
 
 
 # --- onto the stitched grid ---------------------------------------------------------------------
-
-
-def _resample(mask, layer: _Layer, reference, side: str) -> np.ndarray:
-    """Nearest neighbour onto the reference's grid, by both affines."""
-    to_mask = np.linalg.inv(layer.affine) @ reference.affine
-    # corners of the mask's own bounding box say where in the reference it can lie
-    found = np.argwhere(mask)
-    low, high = found.min(axis=0) - 0.5, found.max(axis=0) + 0.5
-    corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1)
-    to_reference = np.linalg.inv(to_mask)
-    placed = to_reference[:3, :3] @ corners + to_reference[:3, 3:]
-    start = np.clip(np.floor(placed.min(axis=1)).astype(int), 0, reference.shape)
-    stop = np.clip(np.ceil(placed.max(axis=1)).astype(int) + 1, 0, reference.shape)
-    result = np.zeros(reference.shape, bool)
-    if (stop > start).all():
-        box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-        result[box] = affine_transform(
-            mask.astype(np.uint8),
-            to_mask[:3, :3],
-            offset=to_mask[:3, 3] + to_mask[:3, :3] @ start,
-            output_shape=tuple(stop - start),
-            order=0,
-            mode="constant",
-        )
-    volume = len(found) * grid.voxel_ml(layer.affine)
-    kept = result.sum() * grid.voxel_ml(reference.affine)
-    if kept < IN_GRID * volume - 50 * grid.voxel_ml(reference.affine):
-        raise Refused(
-            Verdict.ANNOTATION_OTHER_SPACE,
-            f"{layer.file}: {kept:.0f} of {volume:.0f} ml of the {side} mask lie within the "
-            "stitched volume: by its affine the mask belongs to another image",
-        )
-    return result
 
 
 def _check(masks, body):

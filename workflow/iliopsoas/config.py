@@ -5,15 +5,15 @@ generated from these models (``make config-docs``); a test fails where they drif
 """
 
 import json
-import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from iliopsoas.status import InputError
+from iliopsoas.status import InputError, Verdict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -266,6 +266,9 @@ class QualityControl(Section):
     )
     min_probability: float = Field(0.8, description="Mean network output inside the mask.")
     min_predicted_dice: float = Field(0.8, description="Dice predicted by the quality model.")
+    quality_coverage: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        0.95, description="Coverage of the predicted volume error's interval and the Dice bound."
+    )
     review_sample: Annotated[int, Field(ge=0)] = Field(
         200, description="Unflagged participants drawn for the blinded review."
     )
@@ -273,6 +276,47 @@ class QualityControl(Section):
     decisions: str | None = Field(
         None, description="TSV of review decisions, or a folder of them; rejected are excluded."
     )
+
+
+class OtherMethod(Section):
+    """Iliopsoas masks of another tool, measured and judged like this run's."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+        description="Name in tables and folders, such as totalsegmentator."
+    )
+    folder: str = Field(description="Folder of the tool's results.")
+    left_file: str = Field(
+        "{subject}.nii.gz",
+        description="File below the folder that holds the left muscle; {subject} stands for "
+        "<EID>_<instance>, {eid} and {instance} for its parts.",
+    )
+    right_file: str = Field(
+        "{subject}.nii.gz", description="Likewise the right muscle; the same file or another."
+    )
+    left_labels: list[Count] = Field(
+        [1], min_length=1, description="Label values that are the left iliopsoas."
+    )
+    right_labels: list[Count] = Field(
+        [2], min_length=1, description="Label values that are the right iliopsoas."
+    )
+
+    @model_validator(mode="after")
+    def _sides_differ(self):
+        if self.left_file == self.right_file and set(self.left_labels) & set(self.right_labels):
+            raise ValueError(
+                "left_labels and right_labels must differ where both muscles are in one file"
+            )
+        for name in ("left_file", "right_file"):
+            pattern = getattr(self, name)
+            try:
+                one, other = (pattern.format(subject=s, eid=s, instance=s) for s in "ab")
+            except (KeyError, IndexError, ValueError, AttributeError):
+                one = other = ""
+            if one == other or not ("{subject}" in pattern or "{eid}" in pattern):
+                raise ValueError(
+                    f"{name}: expected {{subject}}, or {{eid}} and {{instance}}, found {pattern!r}"
+                )
+        return self
 
 
 class Statistics(Section):
@@ -286,10 +330,10 @@ class Statistics(Section):
     basis: Annotated[int, Field(ge=4)] = Field(
         10, description="Basis functions of the curve of the muscle index by age."
     )
-    age_column: str = Field(
+    age_column: Literal["age", "age_at_recruitment"] = Field(
         "age",
-        description="Column of sample.tsv used as age in correlations and curve; the paper's "
-        "Figure 7 says age at recruitment, its Table 1 is age at imaging.",
+        description="Age of correlations and curve: at imaging, or at recruitment as the paper's "
+        "Figure 7 says (its Table 1 does not say which).",
     )
     alpha: Share = Field(0.05, description="Level below which a p is called significant.")
     flag_severities: list[str] = Field(
@@ -307,6 +351,19 @@ class Figures(Section):
     dpi: Count = Field(300, description="Resolution of PNG figures.")
 
 
+class Egress(Section):
+    """What may leave a secure environment; smallest count shown: statistics.min_cell."""
+
+    folder: str | None = Field(
+        None, description="Folder that is filled; `egress` below the results folder when empty."
+    )
+    also: list[str] = Field(
+        [],
+        description="Patterns, below the results folder, of further files that are to leave as"
+        " they are; they are searched like the rest.",
+    )
+
+
 class Run(Section):
     """How the work is done."""
 
@@ -321,6 +378,11 @@ class Run(Section):
         description="Folder on a node's own disk where crops are built before they are copied to"
         " the results; variables such as $TMPDIR are resolved on the node.",
     )
+    retry: list[Verdict] = Field(
+        [],
+        description="Verdicts, besides failures of the machine, that are tried again whenever"
+        " their shard is worked on, and by `snakemake retry_failed`.",
+    )
 
 
 class Config(Section):
@@ -328,6 +390,11 @@ class Config(Section):
 
     results: str = Field("results", description="Folder of all outputs.")
     releases: list[Release] = Field(min_length=1, description="Data releases, oldest first.")
+    release_tag: str | None = Field(
+        None,
+        description="Tag, a letter first, under which `snakemake freeze` keeps the results, and"
+        " with which `snakemake drift` compares them.",
+    )
     withdrawals: list[str] = Field([], description="UK Biobank withdrawal files (w*.csv).")
     phantom: Phantom | None = Field(None, description="Synthetic cohort; leave out for real data.")
     cohort: Cohort = Cohort()
@@ -338,15 +405,22 @@ class Config(Section):
     training: Training = Training()
     segmentation: Segmentation = Segmentation()
     qc: QualityControl = QualityControl()
+    other_methods: list[OtherMethod] = Field(
+        [], description="Masks of other tools, compared with this run's."
+    )
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
+    egress: Egress = Egress()
     run: Run = Run()
 
     @model_validator(mode="after")
-    def _releases_differ(self):
+    def _names_differ(self):
         names = [release.name for release in self.releases]
         if len(set(names)) != len(names):
             raise ValueError(f"releases must have different names, found {names}")
+        names = [method.name for method in self.other_methods]
+        if len(set(names)) != len(names):
+            raise ValueError(f"other_methods must have different names, found {names}")
         return self
 
 
@@ -376,10 +450,33 @@ def load(source) -> Config:
         raise InputError("The configuration cannot be used:\n" + "\n".join(lines)) from None
 
 
-def _type_name(annotation) -> str:
-    if isinstance(annotation, type):
-        return annotation.__name__
-    return re.sub(r"(typing|iliopsoas\.config|__main__)\.", "", str(annotation))
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def _type_name(annotation, metadata=()) -> str:
+    """A type for people: ``list of float, above 0``."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        name = _type_name(inner[0], inner[1:])
+    elif origin is Literal:
+        name = " or ".join(f"`{value}`" for value in inner)
+    elif origin in (Union, UnionType):
+        name = " or ".join(_type_name(part) for part in inner)
+    elif origin is list:
+        name = f"list of {_type_name(inner[0])}"
+    elif origin is tuple:
+        name = f"[{', '.join(_type_name(part) for part in inner)}]"
+    else:
+        name = "none" if annotation is type(None) else annotation.__name__
+    # bounds come as constraints or wrapped in a Field
+    constraints = [own for item in metadata for own in getattr(item, "metadata", [item])]
+    bounds = [
+        f"{words} {getattr(item, key)}"
+        for item in constraints
+        for key, words in _BOUNDS.items()
+        if getattr(item, key, None) is not None
+    ]
+    return ", ".join([name, *bounds])
 
 
 def markdown() -> str:
@@ -399,9 +496,10 @@ def markdown() -> str:
         for name, item in model.model_fields.items():
             if _section_of(item.annotation):
                 continue
-            default = "required" if item.is_required() else f"`{item.default!r}`"
-            kind = _type_name(item.annotation).replace("|", "or")
-            lines.append(f"| `{name}` | {kind} | {default} | {item.description} |")
+            default = "required" if item.is_required() else f"`{json.dumps(item.default)}`"
+            kind = _type_name(item.annotation, item.metadata)
+            meaning = item.description.replace("|", "\\|").replace("<", "&lt;")
+            lines.append(f"| `{name}` | {kind} | {default} | {meaning} |")
 
     rows(Config, "Top level", "Besides these keys there is one section for each stage, below.")
     rows(Release, "releases", "A list; each entry has these keys.")
@@ -409,6 +507,7 @@ def markdown() -> str:
         section = _section_of(item.annotation)
         if section:
             rows(section, name, section.__doc__.splitlines()[0])
+    rows(OtherMethod, "other_methods", "A list; each entry has these keys.")
     return "\n".join(lines) + "\n"
 
 

@@ -37,6 +37,7 @@ TRANSIENT = {
     Verdict.SCAN_MISSING,
     Verdict.EARLIER_STAGE,
 }
+STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,10 +171,13 @@ class Stage:
         Folder of all results.
     outputs : tuple of str
         File names in the subject folder that an ``ok`` promises.
+    retry : iterable of str
+        Verdicts that are tried again besides `TRANSIENT`.
     """
 
-    def __init__(self, name: str, results, outputs: tuple[str, ...] = ()):
+    def __init__(self, name: str, results, outputs: tuple[str, ...] = (), retry=()):
         self.name, self.results, self.outputs = name, Path(results), outputs
+        self.retry = {*TRANSIENT, *retry}
 
     def folder(self, task: Task) -> Path:
         return files.subject_folder(self.results, task.eid, task.instance)
@@ -187,7 +191,7 @@ class Stage:
         state = self.state(task)
         if state is None or state["fingerprint"] != task.fingerprint:
             return False
-        if state["verdict"] in TRANSIENT:
+        if state["verdict"] in self.retry:
             return False
         if state["verdict"] != Verdict.OK:
             return True
@@ -267,6 +271,36 @@ class Stage:
             self.finish(task, outcome, record=outcome.value)
             progress.step(outcome.verdict)
         return self.write_ledger(ledger, tasks)
+
+
+def ask_again(results, retry=()) -> pd.DataFrame:
+    """Remove the ledgers with a failure that is worth another try, so that they are made anew.
+
+    The participants' states stay: making a ledger does nobody again who was done.
+
+    Parameters
+    ----------
+    results : path
+        Folder of all results.
+    retry : iterable of str
+        Verdicts that count besides failures of the machine.
+
+    Returns
+    -------
+    DataFrame
+        stage, verdict, participants.
+    """
+    again = {*TRANSIENT, *retry} - {Verdict.EARLIER_STAGE}
+    found = []
+    for stage in STAGES:
+        for path in sorted(Path(results).glob(f"shards/*/{stage}.tsv")):
+            verdicts = files.read_tsv(path, usecols=["verdict"])["verdict"]
+            failed = verdicts[verdicts.isin(again)]
+            if len(failed):
+                found.append(pd.DataFrame({"stage": stage, "verdict": failed}))
+                path.unlink()
+    table = pd.concat([pd.DataFrame(columns=["stage", "verdict"]), *found])
+    return table.groupby(["stage", "verdict"], sort=False).size().reset_index(name="participants")
 
 
 def read_state(results, eid, instance, stage: str) -> dict | None:

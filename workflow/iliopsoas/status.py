@@ -39,6 +39,14 @@ class Verdict(StrEnum):
     ANNOTATION_SIDES_EXCHANGED = "annotation_sides_exchanged"
     ANNOTATION_OUTSIDE_BODY = "annotation_outside_body"
 
+    # masks of another tool
+    MASK_MISSING = "mask_missing"
+    MASK_UNREADABLE = "mask_unreadable"
+    MASK_OTHER_SPACE = "mask_other_space"
+    MASK_EMPTY = "mask_empty"
+    MASK_SIDES_EXCHANGED = "mask_sides_exchanged"
+    MASK_SIDES_OVERLAP = "mask_sides_overlap"
+
     # segmentation
     SEGMENTATION_EMPTY = "segmentation_empty"
     OUT_OF_MEMORY = "out_of_memory"

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 
@@ -107,7 +108,13 @@ def _table(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def page(sample, volumes, flags, table2, recovery=None) -> str:
+def withdrawn_from_models(results) -> dict[str, int]:
+    """How many participants who have withdrawn each model was trained on, where any."""
+    notes = sorted(Path(results).glob("model/*/withdrawn.json"))
+    return {path.parent.name: files.read_json(path)["participants"] for path in notes}
+
+
+def page(sample, volumes, flags, table2, recovery=None, withdrawn=None) -> str:
     """The summary page, in Markdown; counts only, nobody is named.
 
     Parameters
@@ -116,6 +123,8 @@ def page(sample, volumes, flags, table2, recovery=None) -> str:
         The tables of the same name.
     recovery : DataFrame, optional
         results/phantom/recovery_summary.tsv of a synthetic cohort.
+    withdrawn : dict, optional
+        From `withdrawn_from_models`.
     """
     measured = volumes[volumes["status"] == Verdict.OK]
     failed = volumes[volumes["status"] != Verdict.OK]
@@ -125,6 +134,12 @@ def page(sample, volumes, flags, table2, recovery=None) -> str:
         f"{len(sample)} scans of {sample['eid'].nunique()} participants: {len(measured)} measured, "
         f"{len(failed)} without a volume.",
     ]
+    for model, number in (withdrawn or {}).items():
+        parts += [
+            "",
+            f"The model {model} was trained on participants who have withdrawn since ({number}): "
+            "train it again before it is used or shared.",
+        ]
     if len(failed):
         reasons = failed.groupby(["stopped_at", "status"]).size().rename("scans").reset_index()
         reasons.columns = ["stage", "reason", "scans"]

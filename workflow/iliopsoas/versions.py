@@ -11,9 +11,10 @@ STAGES = {
     "landmarks": 1,
     "crops": 1,
     "training": 1,
-    "segment": 1,
-    "volumes": 1,
-    "qc": 1,
+    "segment": 2,
+    "volumes": 2,
+    "qc": 2,
     "statistics": 1,
     "figures": 1,
+    "egress": 1,
 }

@@ -43,7 +43,9 @@ def shards_of_cohort(training_only=False):
 
 def every_shard(name):
     """Input function: the file `name` of every shard."""
-    return lambda wildcards: expand(shard_file(name), shard=shards_of_cohort())
+    return lambda wildcards: expand(
+        shard_file(name), shard=shards_of_cohort(), **dict(wildcards.items())
+    )
 
 
 def training_shards(name):
@@ -94,3 +96,12 @@ def validation_examples(wildcards):
 def recovery_summary(wildcards):
     """The synthetic cohort's recovery, where the cohort is synthetic."""
     return result("phantom/recovery_summary.tsv") if settings.phantom else []
+
+
+def everything_again(wildcards):
+    """What `all` asks for, once the failures are known."""
+    checkpoints.find_failed.get()
+    asked = []
+    for item in rules.all.rule.input:
+        asked += item(wildcards) if callable(item) else [item]
+    return asked

@@ -29,6 +29,16 @@ rule figures:
             category="Figures",
             labels={"figure": "paper comparison"},
         ),
+        repeat=report(
+            result("figures/repeat_visits.png"),
+            caption="../report/repeat_visits.rst",
+            category="Figures",
+            labels={"figure": "repeat visits"},
+        ),
+        vector=[
+            result(f"figures/{name}.svg")
+            for name in ("paper_comparison", "repeat_visits")
+        ],
     log:
         log_file("figures"),
     benchmark:

@@ -20,6 +20,7 @@ rule summary:
     params:
         configuration=settings.model_dump(mode="json"),
         max_failed_share=settings.run.max_failed_share,
+        results=results_folder,
     script:
         "../../scripts/summary.py"
 
@@ -29,6 +30,7 @@ rule report:
     input:
         page=rules.summary.output.page,
         figures=rules.figures.output.png,
+        others=rules.other_methods.input,
     output:
         archive=result("report.zip"),
         configuration=result("configuration.yaml"),

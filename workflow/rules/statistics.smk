@@ -19,6 +19,7 @@ STATISTICS = [
     "sensitivity",
     "paper_comparison",
 ]
+OTHER_METHODS = {method.name: method for method in settings.other_methods}
 FORMATTED = ["table1", "table2", "table_s1", "cross_validation"]
 
 
@@ -31,6 +32,7 @@ rule statistics:
         diagnoses=result("cohort/diagnoses.tsv"),
         cross_validation=cross_validation_table,
         paper=workflow.source_path("../../resources/paper.tsv"),
+        others=expand(result("other/{method}/volumes.tsv"), method=OTHER_METHODS),
     output:
         **{name: result(f"statistics/{name}.tsv") for name in STATISTICS},
         **{
@@ -53,5 +55,6 @@ rule statistics:
         version=STAGES["statistics"],
         statistics=settings.statistics.model_dump(mode="json"),
         folder=subpath(output.flow, parent=True),
+        others=list(OTHER_METHODS),
     script:
         "../../scripts/statistics.py"

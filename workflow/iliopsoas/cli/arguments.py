@@ -43,6 +43,11 @@ examples:
   iliopsoas plan config/mine.yaml --pilot results_of_pilot
   iliopsoas plan config/mine.yaml --pilot results_of_pilot --scans 100000 --json
 """
+EXAMPLE = """\
+examples:
+  iliopsoas example config/example.yaml -o results/example
+  iliopsoas example config/example.yaml -o results/example --download-only
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     _measure(_command(commands, "measure", "one scan to masks and volumes", MEASURE))
     _check(_command(commands, "check", "say what is wrong with a file or the set-up", CHECK))
     _phantom(_command(commands, "phantom", "make synthetic participants", PHANTOM))
+    _example(_command(commands, "example", "the public example, fetched and compared", EXAMPLE))
     _show(_command(commands, "show", "a picture for a quick look", SHOW))
     _plan(_command(commands, "plan", "what a cohort will cost, from a pilot", PLAN))
     return top
@@ -183,6 +189,18 @@ def _plan(command):
         type=_count,
         metavar="N",
         help="scans to process (default: counted from the configuration's zips)",
+    )
+
+
+def _example(command):
+    command.add_argument(
+        "addresses", type=Path, metavar="CONFIG", help="where the files are: config/example.yaml"
+    )
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the results"
+    )
+    command.add_argument(
+        "--download-only", action="store_true", help="fetch and check the files, no more"
     )
 
 

@@ -29,7 +29,7 @@ def run(options) -> Report:
 
 def kind_of(path) -> str:
     """scan, table, weights or annotation; told by content where it is plain, else by name."""
-    from iliopsoas.annotations import SUFFIXES
+    from iliopsoas.label_images import SUFFIXES
 
     path, name = Path(path), Path(path).name.lower()
     if path.is_dir():

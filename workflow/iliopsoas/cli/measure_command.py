@@ -14,7 +14,8 @@ from iliopsoas.cli import images
 from iliopsoas.cli.report import Report
 from iliopsoas.crops import crop
 from iliopsoas.logs import log
-from iliopsoas.qc import evidence, preview
+from iliopsoas.qc import alone, evidence, preview
+from iliopsoas.qc.audit import FLAGGED
 from iliopsoas.status import InputError, Refused
 from iliopsoas.ukb.fingerprint import content_fingerprint
 from iliopsoas.versions import STAGES
@@ -95,19 +96,31 @@ def _measure(options, weights, output, record) -> tuple[dict, str]:
         record["mask"] = {"source": "network"} | segmented
 
     log.info("measuring")
-    result = {"status": "ok"}
+    result = {"status": "ok"}  # first, as in the workflow's table
     result |= volumes.measure(mask, water.affine, *arrays, height_cm=options.height)
     record["evidence"] = evidence.gather(
         mask, water.affine, arrays[0], np.asanyarray(body.dataobj), found
     )
+    judged = alone.judge(
+        result,
+        {
+            "dixon": record["dixon"],
+            "landmarks": record["landmarks"],
+            "segment": record["mask"],
+            "volumes": record["evidence"],
+        },
+    )
+    record["qc"] = judged
+    result |= {name: judged[name] for name in ("qc_verdict", "qc_flags", "flags")}
+    result["status"] = "flagged" if judged["qc_verdict"] in FLAGGED else "ok"
     if manual is not None and weights is not None:
         result["annotation"] = _compare(mask, manual, water.affine)
     files.write_nifti(output / "iliopsoas.nii.gz", grid.las_image(mask, water.affine))
     files.write_bytes(output / "preview.png", preview.preview(arrays[0], mask, found, water.affine))
     files.write_json(output / "volumes.json", result)
-    row = {key: value for key, value in result.items() if key != "annotation"}
+    row = {key: value for key, value in result.items() if key not in ("annotation", "flags")}
     files.write_tsv(output / "volumes.tsv", pd.DataFrame([row]))
-    record["status"] = "ok"
+    record["status"] = result["status"]
     return result, _text(result)
 
 
@@ -159,4 +172,5 @@ def _text(result: dict) -> str:
         lines.append(f"Dice, {side}: {result['annotation'][f'dice_{side}']:.4f}")
     if result.get("missing_reason"):
         lines.append(result["missing_reason"])
+    lines += [f"{flag['severity']}: {flag['reading']} ({flag['flag']})" for flag in result["flags"]]
     return "\n".join(lines)

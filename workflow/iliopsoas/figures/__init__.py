@@ -4,6 +4,7 @@ from iliopsoas.figures.balance import sample_balance
 from iliopsoas.figures.crops import draw_crop_boxes
 from iliopsoas.figures.draw import draw, draw_all
 from iliopsoas.figures.images import figure1, figure3
+from iliopsoas.figures.other import other_method
 from iliopsoas.figures.qc import quality
 from iliopsoas.figures.scatter import figure4, figure5, figure6, figure7
 from iliopsoas.figures.selection import twelve
@@ -22,6 +23,7 @@ __all__ = [
     "figure6",
     "figure7",
     "figure_s2",
+    "other_method",
     "quality",
     "sample_balance",
     "save",

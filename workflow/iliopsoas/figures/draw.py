@@ -24,7 +24,7 @@ def draw(tables: dict, main: pd.DataFrame, folds=None, examples=(), age_column="
     -------
     dict of Figure
         figure2, figure4, figure5, figure6, figure7, figureS2 and, where the table
-        exists, paper_comparison; repeat_visits where someone has two visits.
+        exists, paper_comparison.
     """
     label = "Age at imaging (years)" if age_column == "age" else "Age at recruitment (years)"
     none = "There was no cross-validation in this run."
@@ -78,8 +78,7 @@ def draw_all(
     main = cohort.main_visit(everyone, instance)
     figures = draw(tables, main, folds, examples, age_column)
     both = repeat.pairs(everyone, instance, repeat_instance)
-    if len(both) > 2:
-        figures["repeat_visits"] = repeat_figure(both)
+    figures["repeat_visits"] = repeat_figure(both)
     paths = []
     for name, drawing in figures.items():
         paths += style.save(drawing, folder, name, dpi)
@@ -89,6 +88,8 @@ def draw_all(
 @style.styled
 def repeat_figure(both):
     """Second against first visit, as Bland-Altman plots in ml and percent."""
+    if len(both) < 3:
+        return style.empty("Fewer than three participants have both visits.")
     drawing = style.figure(style.DOUBLE_MM, 72)
     for panel, percent in zip(drawing.subplots(1, 2), (False, True), strict=True):
         validation.draw_bland_altman(

@@ -237,6 +237,7 @@ def figure3(panels):
         for column in range(wide):
             for row in range(2):
                 axes[row, column].set_axis_off()
+                axes[row, column].set_anchor("N")  # pictures of unequal height hang from one line
             if column >= len(members):
                 continue
             item = members[column]

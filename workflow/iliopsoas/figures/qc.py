@@ -1,6 +1,7 @@
 """Quality figure: which flags were raised, in whom, and what exclusion changes."""
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from iliopsoas.figures import style
 from iliopsoas.qc.report import GROUPS
@@ -33,7 +34,17 @@ def _counts(axes, flags):
     axes.set_xlim(0, counts["n"].max() * 1.15)
     used = [name for name in SEVERITY if name in set(counts["severity"])]
     handles = [axes.barh([0], [0], color=SEVERITY[name])[0] for name in used]
-    axes.legend(handles, [name.replace("_", " ") for name in used], loc="lower right")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    # below the axes: bars of any length stay free
+    axes.legend(
+        handles,
+        [name.replace("_", " ") for name in used],
+        loc="upper center",
+        bbox_to_anchor=(0.4, -0.12),
+        ncols=len(used),
+        handlelength=1.2,
+        columnspacing=1.2,
+    )
 
 
 def _shares(axes, shares):
@@ -80,6 +91,8 @@ def _distributions(axes, cohort, excluded, sex):
         axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the legend
         axes.legend(loc="upper right")
     axes.set(xlabel="Total volume (ml)", ylabel="Participants", title=style.SEX_NAME[sex])
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 @style.styled

@@ -65,13 +65,16 @@ def _two_panels(table, x, y, xlabel, ylabel, height_mm=72):
         if hexagons is not None:
             bar = drawing.colorbar(hexagons, ax=panel, pad=0.01, aspect=30)
             bar.set_label("Participants")
+            bar.ax.set_ylim(bottom=1)
+            bar.ax.yaxis.set_major_formatter("{x:,.0f}")
             bar.outline.set_visible(False)
         panel.set(xlabel=xlabel, title=f"{style.SEX_NAME[sex]} (n = {len(a):,})")
     axes[0].set_ylabel(ylabel)
     return drawing, axes, data
 
 
-def _correlation_label(panel, correlations, x, sex):
+def correlation_label(panel, correlations, x, sex):
+    """Write rho with its interval and p into a panel, where they are known."""
     rows = correlations[(correlations["x"] == x) & (correlations["sex"] == sex)]
     if len(rows) and np.isfinite(rows["rho"].iloc[0]):
         row = rows.iloc[0]
@@ -155,7 +158,7 @@ def figure5(table, correlations):
         table, "height_cm", "total_ml", "Height (cm)", "Total iliopsoas volume (ml)"
     )
     for panel, sex in zip(axes, style.SEX, strict=True):
-        _correlation_label(panel, correlations, "height_cm", sex)
+        correlation_label(panel, correlations, "height_cm", sex)
     return drawing
 
 
@@ -166,7 +169,7 @@ def figure6(table, correlations):
         table, "bmi", "imi_ml_m2", "BMI (kg/m²)", "Iliopsoas muscle index (ml/m²)"
     )
     for panel, sex in zip(axes, style.SEX, strict=True):
-        _correlation_label(panel, correlations, "bmi", sex)
+        correlation_label(panel, correlations, "bmi", sex)
     return drawing
 
 

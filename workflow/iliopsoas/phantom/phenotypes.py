@@ -387,10 +387,10 @@ def paper_cohort(n: int = 5000, seed: int = 2020, repeats: int = 0) -> pd.DataFr
     Returns
     -------
     DataFrame
-        A row per participant and instance: eid, instance, status, sex, age, age_group, bmi,
-        height_cm, weight_kg, ethnicity, handedness, centre, visit_date, left_ml, right_ml,
-        total_ml, mean_ml, difference_ml (left - right), imi_ml_m2, diagnoses (tuple of ICD-10
-        codes). Millilitres, centimetres, kilograms.
+        A row per participant and instance: eid, instance, status, sex, age, age_group,
+        age_at_recruitment, bmi, height_cm, weight_kg, ethnicity, handedness, centre,
+        visit_date, left_ml, right_ml, total_ml, mean_ml, difference_ml (left - right), imi_ml_m2,
+        diagnoses (tuple of ICD-10 codes). Millilitres, centimetres, kilograms.
     """
     rows = []
     for person in draw(n, seed, range(repeats)):
@@ -406,6 +406,7 @@ def paper_cohort(n: int = 5000, seed: int = 2020, repeats: int = 0) -> pd.DataFr
                     "sex": traits.sex,
                     "age": int(traits.age),
                     "age_group": _age_group(traits.age),
+                    "age_at_recruitment": age_on(person.birth, person.baseline),
                     "bmi": traits.bmi,
                     "height_cm": traits.height_cm,
                     "weight_kg": traits.weight_kg,

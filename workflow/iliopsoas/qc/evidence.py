@@ -39,7 +39,33 @@ SIDE_EVIDENCE = {
         "ratio",
         "(water in the mask's outer layer - water two voxels further out) / their sum",
     ),
+    "lowest_level": ("levels", "mask's lowest level, from the bottom of the network's crop"),
+    "highest_level": ("levels", "mask's highest level, from the bottom of the network's crop"),
+    "from_midline_voxels": ("voxels", "mask's centre, sideways from the crop's medial face"),
+    "from_back_voxels": ("voxels", "mask's centre, from the crop's posterior face"),
+    "widest_share": (
+        "ratio",
+        "place of the largest cross-section, 0 at the lowest level, 1 at top",
+    ),
+    "crop_empty_percent": ("%", "levels of the crop with next to no water signal"),
+    "crop_step_percent": (
+        "%",
+        "largest change of the crop's mean water signal between neighbouring levels, of the median "
+        "level's",
+    ),
+    "crop_noise_percent": (
+        "%",
+        "noise of the crop where there is signal: median absolute second difference along z and x, "
+        "the smaller, of the 95th percentile",
+    ),
+    "crop_sharpness": (
+        "ratio",
+        "95th percentile of the crop's in-plane gradient, of the 95th percentile of its signal",
+    ),
 }
+CROP_EVIDENCE = tuple(
+    name for name in SIDE_EVIDENCE if name.startswith("crop_") and name != ("crop_border_cm2")
+)
 COLUMNS = {
     f"{side}_{name}": (unit, f"{side} muscle: {text}")
     for side in grid.SIDES
@@ -97,6 +123,80 @@ def _water_evidence(mask, water, counts, reference) -> dict:
     }
 
 
+def _within(volume, low, high) -> np.ndarray:
+    """The part of a volume in the box [low, high); zeros off the volume."""
+    inside = tuple(
+        slice(min(max(a, 0), n), min(max(b, 0), n))
+        for a, b, n in zip(low, high, volume.shape, strict=True)
+    )
+    result = np.zeros(np.subtract(high, low), np.float32)
+    part = volume[inside]
+    start = [max(-a, 0) for a in low]
+    result[tuple(slice(s, s + n) for s, n in zip(start, part.shape, strict=True))] = part
+    return result
+
+
+def crop_evidence(crop) -> dict:
+    """Whether an image is whole, sharp and free of noise, whatever its scale.
+
+    Parameters
+    ----------
+    crop : ndarray (x, y, z)
+        Water signal in the network's crop, in any unit.
+
+    Returns
+    -------
+    dict
+        `CROP_EVIDENCE`; None where there is no signal.
+    """
+    crop = np.asarray(crop, dtype=np.float32)
+    signal = crop[crop > 0]
+    reference = float(np.percentile(signal, 95)) if signal.size else 0.0
+    if reference <= 0:
+        return dict.fromkeys(CROP_EVIDENCE)
+    crop = np.minimum(crop, reference) / reference  # the brightest voxels are cut off in some crops
+    levels = crop.mean(axis=(0, 1), dtype=np.float64)
+    usual = float(np.median(levels[levels > 0.01]) if (levels > 0.01).any() else levels.max())
+    tissue = crop[1:-1, :, 1:-1] > 0.2
+    noise = []
+    for axis in (0, 2):
+        middle = tuple(slice(1, -1) if other in (0, 2) else slice(None) for other in range(3))
+        sides = [
+            tuple(
+                slice(1 + step, crop.shape[other] - 1 + step)
+                if other == axis
+                else (slice(1, -1) if other in (0, 2) else slice(None))
+                for other in range(3)
+            )
+            for step in (-1, 1)
+        ]
+        bend = crop[middle] - 0.5 * (crop[sides[0]] + crop[sides[1]])
+        noise.append(float(np.median(np.abs(bend[tissue]))) if tissue.any() else 0.0)
+    gradient = np.hypot(np.diff(crop, axis=0)[:, :-1], np.diff(crop, axis=1)[:-1])
+    strong = gradient[crop[:-1, :-1] > 0.1]
+    return {
+        "crop_empty_percent": 100.0 * float(np.mean(levels < 0.1 * usual)),
+        "crop_step_percent": 100.0 * float(np.abs(np.diff(levels)).max()) / usual,
+        "crop_noise_percent": 100.0 * min(noise),
+        "crop_sharpness": float(np.percentile(strong, 95)) if strong.size else None,
+    }
+
+
+def _place(mask, side, low, high) -> dict:
+    """Where a mask lies in the network's crop."""
+    x, y, z = np.nonzero(mask)
+    levels = np.bincount(z)
+    first, last = int(z.min()), int(z.max())
+    medial = x.mean() - low[0] if side == "left" else high[0] - 1 - x.mean()
+    return {
+        "lowest_level": first - low[2],
+        "highest_level": last - low[2],
+        "from_midline_voxels": medial,
+        "from_back_voxels": y.mean() - low[1],
+        "widest_share": (int(levels.argmax()) - first) / max(last - first, 1),
+    }
+
+
 def crop_boxes(landmarks, shape) -> dict:
     """Corners (low, high) of each side's crop; empty where a landmark it needs is missing."""
     try:
@@ -150,6 +250,9 @@ def gather(mask, affine, water=None, body=None, landmarks=None, boxes=None) -> d
         found = {"image_border_voxels": _border_voxels(here)}
         if boxes and side in boxes:
             found["crop_border_cm2"] = _touching_cm2(here, *boxes[side], spacing)
+            found |= _place(here, side, *boxes[side])
+            if water is not None:
+                found |= crop_evidence(_within(water, *boxes[side]))
         if body is not None:
             found["outside_body_percent"] = 100.0 * int((here & (np.asarray(body) == 0)).sum())
             found["outside_body_percent"] /= voxels

@@ -25,6 +25,7 @@ SUMMARY_COLUMNS = [
     "definition",
     "source",
 ]
+PREDICTED = "quality.predicted_dice"
 NO_VOLUME = "no_volume"  # severity of a participant that a stage refused
 # what a participant's flags amount to, from good to bad
 VERDICTS = ("pass", "note", "review", "serious", NO_VOLUME)
@@ -148,7 +149,8 @@ def verdicts(people, flags) -> pd.DataFrame:
     Parameters
     ----------
     people : DataFrame
-        eid and instance of everyone.
+        eid and instance of everyone; where there is ``quality.predicted_dice``, it orders those
+        whose flags are equal, the worst first.
     flags : DataFrame
         From `evaluate`.
 
@@ -174,11 +176,13 @@ def verdicts(people, flags) -> pd.DataFrame:
     found = scored.groupby(KEY, sort=False).agg(
         _rank=("_rank", "max"), score=("_score", "sum"), flags=("flag", ",".join)
     )
-    result = people[KEY].merge(found.reset_index(), on=KEY, how="left")
+    known = [name for name in (PREDICTED,) if name in people.columns]
+    result = people[[*KEY, *known]].merge(found.reset_index(), on=KEY, how="left")
     result["qc"] = result["_rank"].fillna(0).astype(int).map(dict(enumerate(VERDICTS)))
     result["score"] = result["score"].fillna(0.0).round(3)
     result["flags"] = result["flags"].fillna("")
-    result = result.sort_values("score", ascending=False, kind="stable")
+    order = ["score", *known]
+    result = result.sort_values(order, ascending=[False, True][: len(order)], kind="stable")
     return result[[*KEY, "qc", "score", "flags"]].reset_index(drop=True)
 
 

@@ -52,7 +52,7 @@ class Judgement:
     notes: list
 
 
-def _predicted(cohort, rows, notes):
+def _predicted(cohort, rows, coverage, notes):
     """Predicted quality of everyone and the ledger for the flags; both empty without a model."""
     nobody = pd.DataFrame(columns=[*KEY, "side"])
     features = quality.cohort_features(cohort)
@@ -60,7 +60,7 @@ def _predicted(cohort, rows, notes):
         notes.append("no predicted quality: no held-out rows to learn from, or no volumes")
         return nobody, None
     try:
-        model = quality.fit(rows)
+        model = rows if isinstance(rows, quality.QualityModel) else quality.fit(rows, coverage)
     except InputError as error:
         notes.append(f"no predicted quality: {error}")
         return nobody, None
@@ -80,13 +80,13 @@ def judge(sample, volumes, ledgers, settings=None, decided=None, quality_rows=No
         Section qc of the configuration; missing keys take its defaults.
     decided : DataFrame or path, optional
         Review decisions: a TSV, a folder of them, or what `decisions.read` returned.
-    quality_rows : DataFrame, optional
-        From `quality.held_out_rows`.
+    quality_rows : DataFrame or QualityModel, optional
+        From `quality.held_out_rows`, or what `quality.fit` made of them.
     """
     settings = QualityControl().model_dump() | dict(settings or {})
     notes = []
     cohort = evidence.cohort(sample, volumes, ledgers)
-    sides, people = _predicted(cohort, quality_rows, notes)
+    sides, people = _predicted(cohort, quality_rows, settings["quality_coverage"], notes)
     if people is not None:
         named = people.rename(columns={"predicted_dice": "quality.predicted_dice"})
         cohort = cohort.merge(named, on=KEY, how="left", validate="one_to_one")

@@ -16,11 +16,17 @@ from sklearn.model_selection import GroupKFold
 from iliopsoas import grid
 from iliopsoas.files import KEY
 from iliopsoas.qc.degrade import DEGRADATIONS
-from iliopsoas.qc.evidence import gather
+from iliopsoas.qc.evidence import CROP_EVIDENCE, gather
 from iliopsoas.status import InputError
 
 # from the network's record and from the evidence: the same in a crop and in a whole volume
-NETWORK_FEATURES = ("mean_probability", "entropy", "removed_percent", "filled_percent")
+NETWORK_FEATURES = (
+    "mean_probability",
+    "entropy",
+    "removed_percent",
+    "filled_percent",
+    "soft_percent",
+)
 MASK_FEATURES = (
     "crop_border_cm2",
     "end_area_percent",
@@ -29,6 +35,12 @@ MASK_FEATURES = (
     "water_step_percent",
     "water_cv_percent",
     "edge_contrast",
+    "lowest_level",
+    "highest_level",
+    "from_midline_voxels",
+    "from_back_voxels",
+    "widest_share",
+    *CROP_EVIDENCE,
 )
 FEATURES = (*NETWORK_FEATURES, *MASK_FEATURES, "volume_ml")
 MIN_PEOPLE = 6  # fewer held-out participants teach nothing about others
@@ -80,21 +92,14 @@ def cohort_features(cohort) -> pd.DataFrame:
 
 def network(segmenter) -> Callable:
     """What `held_out_rows` calls: a loaded `segmentation.Segmenter` with its post-processing."""
-    from iliopsoas.segmentation.masks import certainty, post_process
+    from iliopsoas.segmentation.masks import describe, post_process
 
     def segment(crop):
         predicted = segmenter.predict([crop])
         members = [segmenter.finest(member[0]) for member in predicted]
         probability = members[0] if len(members) == 1 else np.mean(members, axis=0)
         result = post_process(probability, segmenter.threshold)
-        voxels = max(int(result.mask.sum()), 1)
-        mean, entropy = certainty(probability, result.mask)
-        return result.mask, {
-            "mean_probability": mean,
-            "entropy": entropy,
-            "removed_percent": 100.0 * result.removed_voxels / voxels,
-            "filled_percent": 100.0 * result.filled_voxels / voxels,
-        }
+        return result.mask, describe(result, probability)
 
     return segment
 
@@ -171,10 +176,10 @@ class QualityModel:
     ----------
     dice, ratio, spread : fitted regressors
         Of Dice; of log(automatic / manual volume); of |its out-of-fold residual|.
-    dice_margin : float
-        Out-of-fold quantile of (predicted - true) Dice: the one-sided lower bound.
-    factor : float
-        Out-of-fold quantile of |residual| / spread: the interval's half width in spreads.
+    dice_margin, factor : tuple of float
+        For masks predicted good and predicted failed: out-of-fold quantile of (predicted - true)
+        Dice, the one-sided lower bound; of |residual| / spread, the interval's half width in
+        spreads.
     out_of_fold : DataFrame
         The rows with what models that never saw the participant predicted.
     coverage : float
@@ -184,8 +189,8 @@ class QualityModel:
     dice: ExtraTreesRegressor
     ratio: ExtraTreesRegressor
     spread: ExtraTreesRegressor
-    dice_margin: float
-    factor: float
+    dice_margin: tuple[float, float]
+    factor: tuple[float, float]
     out_of_fold: pd.DataFrame
     coverage: float
 
@@ -209,11 +214,12 @@ def _predicted(features, dice, ratio, spread, model) -> pd.DataFrame:
     def error(log_ratio):  # automatic - truth
         return volume * (1.0 - np.exp(-log_ratio))
 
-    half = model.factor * spread
+    failed = (np.asarray(dice) < FAILED_DICE).astype(int)
+    half = np.asarray(model.factor)[failed] * spread
     return pd.DataFrame(
         {
             "predicted_dice": dice,
-            "dice_low": np.clip(dice - model.dice_margin, 0, 1),
+            "dice_low": np.clip(dice - np.asarray(model.dice_margin)[failed], 0, 1),
             "error_ml": error(ratio),
             "error_low_ml": error(ratio - half),
             "error_high_ml": error(ratio + half),
@@ -222,14 +228,22 @@ def _predicted(features, dice, ratio, spread, model) -> pd.DataFrame:
     )
 
 
-def _conformal(scores, coverage) -> float:
-    """The finite-sample quantile of split conformal prediction; infinite for too few rows."""
-    n = len(scores)
-    rank = int(np.ceil((n + 1) * coverage))
-    return float(np.sort(scores)[rank - 1]) if rank <= n else np.inf
+def _conformal(scores, dice, coverage) -> tuple[float, float]:
+    """Finite-sample quantiles of split conformal prediction, for predicted good and failed.
+
+    A group too small for a quantile of its own takes everyone's; infinite for too few rows.
+    """
+
+    def quantile(scores):
+        rank = int(np.ceil((len(scores) + 1) * coverage))
+        return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else np.inf
+
+    failed = np.asarray(dice) < FAILED_DICE
+    found = [quantile(scores[group]) for group in (~failed, failed)]
+    return tuple(value if np.isfinite(value) else quantile(scores) for value in found)
 
 
-def fit(rows, coverage: float = 0.9, seed: int = 2020) -> QualityModel:
+def fit(rows, coverage: float = 0.95, seed: int = 2020) -> QualityModel:
     """Learn from `held_out_rows`.
 
     Parameters
@@ -246,9 +260,10 @@ def fit(rows, coverage: float = 0.9, seed: int = 2020) -> QualityModel:
     Notes
     -----
     Residuals are out of fold, by participant, so that one participant's sides and degraded
-    versions never judge themselves; the intervals are split-conformal on them, scaled by the
-    predicted size of the error (Lei et al. 2018, J Am Stat Assoc 113:1094). They cover new
-    participants as far as these fail in the ways that were planted.
+    versions never judge themselves; the intervals are conformal on them, scaled by the
+    predicted size of the error (Lei et al. 2018, J Am Stat Assoc 113:1094), and apart for
+    masks predicted good and failed: rows are mostly degraded, participants mostly are not. They
+    cover new participants as far as these fail in the ways that were planted.
     """
     missing = set(FEATURES) | {"eid", "dice", "automatic_ml", "manual_ml"}
     missing -= set(rows.columns)
@@ -280,8 +295,8 @@ def fit(rows, coverage: float = 0.9, seed: int = 2020) -> QualityModel:
         _forest(seed).fit(design, dice),
         _forest(seed).fit(design, ratio),
         _forest(seed).fit(design, target),
-        _conformal(out_dice - dice, coverage),
-        _conformal(residual / np.maximum(out_spread, least), coverage),
+        _conformal(out_dice - dice, out_dice, coverage),
+        _conformal(residual / np.maximum(out_spread, least), out_dice, coverage),
         found,
         coverage,
     )
@@ -305,7 +320,7 @@ def participants(features, model: QualityModel) -> tuple[pd.DataFrame, pd.DataFr
     return sides, people
 
 
-def assess(scored, reviewed: float = 0.1, coverage: float = 0.9) -> dict:
+def assess(scored, reviewed: float = 0.1, coverage: float = 0.95) -> dict:
     """How well predictions find failures, on rows whose truth is known.
 
     Parameters

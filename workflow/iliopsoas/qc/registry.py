@@ -12,7 +12,7 @@ import pandas as pd
 from iliopsoas.grid import SIDES
 from iliopsoas.qc import robust
 
-PAPER = "the paper, Discussion: minima and maxima, asymmetric values, outliers, overall behaviour"
+PAPER = "the paper, Discussion"
 OURS = "this project"
 SEVERITIES = {"serious": 100.0, "review": 10.0, "note": 1.0}
 

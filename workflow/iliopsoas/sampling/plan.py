@@ -19,7 +19,7 @@ from iliopsoas.ukb.withdrawals import read_withdrawals
 
 SAMPLE_COLUMNS = ["eid", "instance", "release", "shard", "sex", "age", "age_group", "bmi",
                   "height_cm", "weight_kg", "ethnicity", "handedness", "centre", "visit_date",
-                  "annotated", "sampled"]  # fmt: skip
+                  "age_at_recruitment", "annotated", "sampled"]  # fmt: skip
 MANIFEST_COLUMNS = [*SAMPLE_COLUMNS, "scan", "annotation"]
 ANNOTATION = re.compile(
     r"(?P<eid>[1-9]\d{6})_(?P<instance>\d)(_(?P<side>left|right))?\.(nii(\.gz)?|(seg\.)?nrrd|nhdr|mha|mhd)"

@@ -70,6 +70,37 @@ def certainty(probability, mask) -> tuple[float, float]:
     return float(probability[mask].mean()), float(entropy.mean())
 
 
+def describe(result: Mask, probability) -> dict:
+    """What is recorded of one muscle's mask; not-a-number where it is empty.
+
+    Parameters
+    ----------
+    result : Mask
+    probability : ndarray (x, y, z)
+        That it was made from.
+
+    Returns
+    -------
+    dict
+        components_removed, removed_percent, filled_voxels, filled_percent, border_voxels,
+        mean_probability, entropy (see `certainty`), soft_percent (sum of all probabilities, in
+        percent of the mask's voxels: above 100 where much was nearly muscle).
+    """
+    voxels = np.count_nonzero(result.mask)
+    share = 100.0 / voxels if voxels else float("nan")
+    mean, entropy = certainty(probability, result.mask)
+    return {
+        "components_removed": result.components_removed,
+        "removed_percent": result.removed_voxels * share,
+        "filled_voxels": result.filled_voxels,
+        "filled_percent": result.filled_voxels * share,
+        "border_voxels": border_voxels(result.mask),
+        "mean_probability": mean,
+        "entropy": entropy,
+        "soft_percent": float(np.sum(probability, dtype=np.float64)) * share,
+    }
+
+
 def dice(a, b) -> float:
     """Dice coefficient of two masks; not-a-number where both are empty."""
     both = np.count_nonzero(a) + np.count_nonzero(b)

@@ -11,7 +11,7 @@ import pandas as pd
 from iliopsoas import grid
 from iliopsoas.crops import CROP_SHAPE, place
 from iliopsoas.grid import SIDES
-from iliopsoas.segmentation.masks import border_voxels, certainty, dice, post_process
+from iliopsoas.segmentation.masks import describe, dice, post_process
 from iliopsoas.segmentation.segmenter import Segmenter
 from iliopsoas.status import Refused, Verdict
 
@@ -46,9 +46,10 @@ class Segmentation:
     record : dict
         Per side: ``<side>_components_removed``, ``<side>_removed_percent``,
         ``<side>_filled_voxels``, ``<side>_filled_percent``, ``<side>_border_voxels`` (of the
-        mask, on the crop's faces), ``<side>_mean_probability``, ``<side>_entropy`` (bits) and,
-        with several members, ``sd_ml_<side>``; over both: ``mean_probability`` (the lower),
-        ``entropy`` (the higher), ``threshold``, ``members``, ``empty_sides``.
+        mask, on the crop's faces), ``<side>_mean_probability``, ``<side>_entropy`` (bits),
+        ``<side>_soft_percent`` and, with several members, ``sd_ml_<side>``; over both:
+        ``mean_probability`` (the lower), ``entropy`` (the higher), ``threshold``, ``members``,
+        ``empty_sides``.
     percent : ndarray (x, y, z), uint8, or None
         Probability of muscle in percent, where it was asked for.
     """
@@ -96,7 +97,8 @@ def finish(
         result = post_process(mean, segmenter.threshold)
         if not result.mask.any():
             empty.append(side)
-        record |= _side_record(side, result, mean)
+        described = describe(result, mean)
+        record |= {f"{side}_{name}": value for name, value in described.items()}
         if len(members) > 1:
             voxels = [
                 np.count_nonzero(post_process(member, segmenter.threshold).mask)
@@ -119,22 +121,6 @@ def finish(
     record["mean_probability"] = min(record[f"{side}_mean_probability"] for side in sides)
     record["entropy"] = max(record[f"{side}_entropy"] for side in sides)
     return Segmentation(mask, record, percent)
-
-
-def _side_record(side, result, probability) -> dict:
-    voxels = np.count_nonzero(result.mask)
-    share = 100.0 / voxels if voxels else float("nan")
-    mean, entropy = certainty(probability, result.mask)
-    values = {
-        "components_removed": result.components_removed,
-        "removed_percent": result.removed_voxels * share,
-        "filled_voxels": result.filled_voxels,
-        "filled_percent": result.filled_voxels * share,
-        "border_voxels": border_voxels(result.mask),
-        "mean_probability": mean,
-        "entropy": entropy,
-    }
-    return {f"{side}_{name}": value for name, value in values.items()}
 
 
 def segment_many(

@@ -25,6 +25,7 @@ from iliopsoas.stages.learning import (
     train,
     validate,
 )
+from iliopsoas.stages.other import other_masks, other_table
 
 __all__ = [
     "accepted",
@@ -38,6 +39,8 @@ __all__ = [
     "folds",
     "landmarks",
     "learning_rate_sweep",
+    "other_masks",
+    "other_table",
     "overlays",
     "quality_rows",
     "read_ledgers",

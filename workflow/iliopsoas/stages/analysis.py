@@ -8,6 +8,8 @@ from iliopsoas import files, grid
 
 REJECTED = "rejected_in_review"  # status, in the statistics, of who has a volume nobody trusts
 
+AFTER_DIXON = ("landmarks", "crops", "segment", "volumes")
+
 
 def accepted(volumes, excluded) -> pd.DataFrame:
     """The volume table for the statistics: rejected scans no longer count as measured."""
@@ -25,11 +27,20 @@ def sampled(sample) -> pd.DataFrame:
 
 
 def review_page(folder, sample, tables: dict, *, results) -> dict:
-    """Write the review page from tables of `qc.judge`; see `qc.review.build`."""
+    """Write the review page from tables of `qc.judge`; see `qc.review.build`.
+
+    Who was refused after Dixon has no masks to show, but an image: the page shows it with what
+    was found of the landmarks, since that is where to look.
+    """
     from iliopsoas.qc import audit, review
 
+    volumes = tables["volumes"]
+    refused = volumes.loc[volumes["stopped_at"].isin(AFTER_DIXON), files.KEY]
+    without_mask = set(refused.itertuples(index=False, name=None))
+
     def preview_of(eid, instance):
-        return files.subject_folder(results, eid, instance) / "preview.png"
+        folder = files.subject_folder(results, eid, instance)
+        return _bare_preview(folder) if (eid, instance) in without_mask else folder / "preview.png"
 
     return review.build(
         folder,
@@ -40,8 +51,28 @@ def review_page(folder, sample, tables: dict, *, results) -> dict:
         tables["drawn"],
         preview_of,
         tables["summary"],
-        wanted=audit.wants_picture(tables["verdicts"], tables["drawn"]),
+        wanted=pd.concat([audit.wants_picture(tables["verdicts"], tables["drawn"]), refused]),
     )
+
+
+def _bare_preview(folder):
+    """A picture without outlines, made again only where the landmarks are newer; or None."""
+    from iliopsoas.qc import preview
+
+    water, path = folder / "water.nii.gz", folder / "refused.png"
+    if not water.exists():  # not kept
+        return None
+    if (
+        not path.exists()
+        or path.stat().st_mtime < (folder / "landmarks.state.json").stat().st_mtime
+    ):
+        image = nib.load(water)
+        points = folder / "landmarks.json"
+        found = files.read_json(points) if points.exists() else None
+        empty = np.zeros(image.shape, np.uint8)
+        picture = preview.preview(np.asanyarray(image.dataobj), empty, found, image.affine)
+        files.write_bytes(path, picture)
+    return path
 
 
 # --- figures with images ------------------------------------------------------------------------
@@ -125,13 +156,15 @@ def figure3(volumes, sample, *, results, instance: int = 2):
 
 
 def figure_s1(volumes, *, results):
-    """Figure S1, the crop boxes over the body, of the participant of median volume."""
+    """Figure S1, the crop boxes over the body, of median volume among complete scans."""
     from iliopsoas.figures import crops, style
 
     measured = volumes[volumes["status"] == "ok"].sort_values("total_ml")
     if measured.empty:
         return style.empty("No participant to show.")
-    row = measured.iloc[len(measured) // 2]
+    complete = measured[measured["stations_missing"].isna()]
+    shown = measured if complete.empty else complete
+    row = shown.iloc[len(shown) // 2]
     water, _ = _volume(results, row["eid"], row["instance"], "water.nii.gz")
     folder = files.subject_folder(results, row["eid"], row["instance"])
     return crops.draw_crop_boxes(water, files.read_json(folder / "landmarks.json"))

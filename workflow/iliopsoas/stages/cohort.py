@@ -1,11 +1,12 @@
 """The cohort stage: sample, shards, and the removal of who has withdrawn."""
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
-from iliopsoas import files, sampling
+from iliopsoas import files, releases, sampling
 from iliopsoas.logs import log
 from iliopsoas.ukb.withdrawals import read_withdrawals
 
@@ -56,11 +57,14 @@ def _as_text(path) -> pd.DataFrame:
 def forget(results, withdrawn) -> pd.DataFrame:
     """Remove what earlier runs hold of participants who have withdrawn.
 
-    Their folders go at once, and shards nobody else is in. Tables lose their rows when the
-    stages that write them run again, which the changed manifests cause; a model trained on
-    them is trained again. Each removal adds a row to ``<results>/cohort/removed.tsv``, a
-    record that names nobody. Whoever leaves the cohort for another reason (a zip that is not
-    there today) only leaves the tables: nothing of theirs is deleted.
+    Their folders and exported images go at once, and shards nobody else is in; every table
+    below `results` with a column of ids loses their rows at once, frozen releases too. What
+    else was made from them (crop files, figures, review page, models) is made again by the
+    stages that the changed manifests cause to run. A model that was trained on them says so in
+    ``withdrawn.json`` beside it, until it is trained anew. Each removal adds a row to
+    ``<results>/cohort/removed.tsv``, a record that names nobody. Whoever leaves the cohort for
+    another reason (a zip that is not there today) only leaves the tables: nothing of theirs is
+    deleted.
 
     Parameters
     ----------
@@ -73,30 +77,87 @@ def forget(results, withdrawn) -> pd.DataFrame:
     DataFrame
         This removal's row of the record; empty where nothing was removed.
     """
-    results = Path(results)
+    results, withdrawn = Path(results), set(withdrawn)
+    if not withdrawn or not results.is_dir():
+        return pd.DataFrame()
     leaving = [
         path for path in results.glob("subjects/??/*_?") if path.name.split("_")[0] in withdrawn
     ]
-    models = [
-        path.parent.name
-        for path in sorted(results.glob("model/*/participants.tsv"))
-        if set(files.read_tsv(path)["eid"]) & withdrawn
+    exported = [
+        path for path in results.glob("annotation/*_*") if path.name.split("_")[0] in withdrawn
     ]
-    if models:
-        log.warning(
-            "trained on participants who have withdrawn, to be trained again without them: %s",
-            ", ".join(models),
-        )
+    models = _models_trained_on(results, withdrawn)
+    if models:  # neither the sweep's trainings nor the examples say whose they are
+        shutil.rmtree(results / "model/learning_rate_sweep", ignore_errors=True)
+        for path in results.glob("model/fold-*/examples.npz"):
+            path.unlink()
     for path in leaving:
         shutil.rmtree(path)
+    for path in exported:
+        path.unlink()
     for path in results.glob("shards/*/manifest.tsv"):
         if set(files.read_tsv(path)["eid"]) <= withdrawn:
             shutil.rmtree(path.parent)
-    if not leaving and not models:
+    for litter in results.rglob(".partial-*"):  # of jobs that were killed: nobody vouches for it
+        if litter.is_file():
+            litter.unlink()
+    rows = _clean_tables(results, withdrawn) + releases.forget(results, withdrawn)
+    if not (leaving or exported or models or rows):
         return pd.DataFrame()
-    log.info("removed the folders of %d scans whose participants have withdrawn", len(leaving))
-    row = {"scans_removed": len(leaving), "models_trained_on_them": ",".join(models)}
+    log.info(
+        "removed of participants who have withdrawn: the folders of %d scans, %d exported images, "
+        "%d rows of tables",
+        len(leaving),
+        len(exported),
+        rows,
+    )
+    row = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "scans_removed": len(leaving),
+        "images_removed": len(exported),
+        "rows_removed": rows,
+        "models_trained_on_them": ",".join(models),
+    }
     path = results / "cohort" / "removed.tsv"
     earlier = [files.read_tsv(path)] if path.exists() else []
     files.write_tsv(path, pd.concat([*earlier, pd.DataFrame([row])]))
     return pd.DataFrame([row])
+
+
+def _models_trained_on(results: Path, withdrawn: set) -> list[str]:
+    """Models with withdrawn participants in them; each gets a note beside it."""
+    found = []
+    for path in sorted(results.glob("model/*/participants.tsv")):
+        number = len(set(files.read_tsv(path)["eid"]) & withdrawn)
+        if number:
+            found.append(path.parent.name)
+            note = path.parent / "withdrawn.json"
+            earlier = files.read_json(note)["participants"] if note.exists() else 0
+            files.write_json(note, {"participants": earlier + number})
+    if found:
+        log.warning(
+            "trained on participants who have withdrawn, to be trained again without them: %s",
+            ", ".join(found),
+        )
+    return found
+
+
+def _clean_tables(results: Path, withdrawn: set) -> int:
+    """Take the withdrawn out of every table with a column ``eid``; returns the rows removed.
+
+    Tables of stages that do not run again, as those of a model that is only used, would keep
+    them otherwise. Shard manifests and the sample are the cohort stage's own.
+    """
+    removed = 0
+    for path in sorted(results.rglob("*.tsv")):
+        if "frozen" in path.relative_to(results).parts or path.name == "manifest.tsv":
+            continue
+        with open(path) as file:
+            if "eid" not in file.readline().rstrip("\n").split("\t"):
+                continue
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        out = table["eid"].isin(withdrawn)
+        if out.any():
+            files.write_tsv(path, table[~out])
+            removed += int(out.sum())
+    return removed

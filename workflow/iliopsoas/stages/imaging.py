@@ -32,11 +32,12 @@ def dixon(
     parameters: dict,
     processes: int,
     time_limit_s: float,
+    retry=(),
 ) -> pd.DataFrame:
     """Zips of a shard to water, fat and body images; returns the ledger it writes."""
     from iliopsoas.ukb.fingerprint import content_fingerprint
 
-    stage = Stage("dixon", results, IMAGES)
+    stage = Stage("dixon", results, IMAGES, retry)
     tasks = []
     for row in files.read_tsv(manifest).itertuples():
         content = content_fingerprint(row.scan)
@@ -74,6 +75,7 @@ def landmarks(
     parameters: dict,
     processes: int,
     time_limit_s: float,
+    retry=(),
 ) -> pd.DataFrame:
     """Landmarks of a shard's participants."""
     tasks = tasks_after(
@@ -85,7 +87,7 @@ def landmarks(
         parameters,
         arguments=lambda row: {"parameters": parameters},
     )
-    stage = Stage("landmarks", results, ("landmarks.json",))
+    stage = Stage("landmarks", results, ("landmarks.json",), retry)
     return stage.run(_landmarks_participant, tasks, ledger, processes, time_limit_s)
 
 
@@ -127,6 +129,7 @@ def crops(
     version: int,
     processes: int,
     time_limit_s: float,
+    retry=(),
     scratch: str | None = None,
 ) -> pd.DataFrame:
     """Both crops of a shard's participants, with their manual masks, in one file.
@@ -150,7 +153,7 @@ def crops(
             manifest, results, "landmarks", "crops", version, arguments=annotation_of
         )
     ]
-    stage = Stage("crops", results)
+    stage = Stage("crops", results, retry=retry)
     stage.pending(tasks)  # records who is blocked
     todo = [task for task in tasks if not task.blocked]
     progress = Progress("crops", len(todo))
@@ -193,10 +196,10 @@ def _volumes_participant(folder: str) -> dict:
 
 
 def volumes_of_shard(
-    manifest, ledger, *, results, version: int, processes: int, time_limit_s: float
+    manifest, ledger, *, results, version: int, processes: int, time_limit_s: float, retry=()
 ) -> pd.DataFrame:
     """Volumes, further measures and the evidence for quality control of a shard's masks."""
     # the muscle index is added with the cohort's heights, so that a height changes no image stage
     tasks = tasks_after(manifest, results, "segment", "volumes", version)
-    stage = Stage("volumes", results, ("preview.png",))
+    stage = Stage("volumes", results, ("preview.png",), retry)
     return stage.run(_volumes_participant, tasks, ledger, processes, time_limit_s)

@@ -14,6 +14,8 @@ from iliopsoas.shards import Outcome, Stage
 from iliopsoas.stages.common import MASKS, tasks_after
 from iliopsoas.status import InputError, Refused, Verdict
 
+ENOUGH_PEOPLE = 30  # annotated participants from which one version of each fault is enough
+
 
 def export_for_annotation(sample, dixon, folder, *, number: int, results) -> pd.DataFrame:
     """Write the water images that a radiographer is to draw on.
@@ -252,7 +254,9 @@ def quality_rows(
 
     chosen = {k: v for k, v in parameters.items() if k != "weights_sha256"}
     segment = quality.network(_segmenter(weights, chosen))
-    return quality.held_out_rows(names, read, segment, seed)
+    # few participants: the more often each is made worse
+    repeats = int(np.clip(ENOUGH_PEOPLE // max(len(table), 1), 1, 3))
+    return quality.held_out_rows(names, read, segment, seed, repeats)
 
 
 def _coronal_example(reader, name: str, predicted: dict) -> dict:
@@ -273,7 +277,16 @@ def _coronal_example(reader, name: str, predicted: dict) -> dict:
 
 
 def segment(
-    manifest, crops, weights, ledger, *, results, version: int, parameters: dict, crop: dict
+    manifest,
+    crops,
+    weights,
+    ledger,
+    *,
+    results,
+    version: int,
+    parameters: dict,
+    crop: dict,
+    retry=(),
 ) -> pd.DataFrame:
     """Masks of a shard's participants; the network is loaded once, and only where needed."""
     from iliopsoas.crops import CropReader
@@ -291,7 +304,7 @@ def segment(
         [files.sha256(path) for path in paths],
     )
     keep = parameters["keep_probabilities"]
-    stage = Stage("segment", results, MASKS if keep else MASKS[:1])
+    stage = Stage("segment", results, MASKS if keep else MASKS[:1], retry)
     pending = stage.pending(tasks)
     progress = Progress("segment", len(pending))
     if pending:

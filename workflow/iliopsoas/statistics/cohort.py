@@ -96,6 +96,7 @@ def measured(volumes: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
         good[KEY + columns], on=KEY, how="inner"
     )
     numbers = columns + [trait.column for trait in TRAITS]
+    numbers += [name for name in ("age_at_recruitment",) if name in table]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce").astype(float)
     unknown = ~table["sex"].isin(SEXES)
     if unknown.any():

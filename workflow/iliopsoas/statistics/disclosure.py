@@ -65,3 +65,74 @@ def cell(count, percent, digits: int = 2) -> str:
     if np.isfinite(count):
         return f"{int(count)} ({percent:.{digits}f})"
     return "withheld"
+
+
+def suppress_margins(counts: pd.DataFrame, minimum: int, total=None, whole=None) -> pd.DataFrame:
+    """Withhold small counts of a table whose rows and columns add up, and what gives them away.
+
+    A count that is withheld alone in its row or column is the total less the others; so is a
+    sum of withheld parts that is itself small. Further counts, the smallest first, are withheld
+    until no row and no column does either.
+
+    Parameters
+    ----------
+    counts : DataFrame
+        Counts of parts and totals.
+    minimum : int
+        Smallest count that may be shown; with 1 or less everything is shown.
+    total : column label, optional
+        The column that is the sum of the others.
+    whole : row label, optional
+        The row that is the sum of the others.
+
+    Returns
+    -------
+    DataFrame
+        Floats; NaN where withheld.
+    """
+    exact = counts.astype(float)
+    if minimum <= 1:
+        return exact
+    values = exact.to_numpy()
+    lines = _sums(exact, total, whole)  # of every sum: 1 for its parts, -1 for itself
+    hidden = (values < minimum).ravel()
+    while True:
+        given_away = [lines[:, cell] != 0 for cell in _solvable(lines, hidden)]
+        for line in lines:
+            out = values.ravel()[hidden & (line > 0)]
+            if not hidden[line < 0].any() and 0 < out.sum() < minimum:
+                given_away.append((lines == line).all(axis=1))
+        for beside in given_away:
+            near = (lines[beside] > 0).any(axis=0) & ~hidden
+            near = near if near.any() else (lines[beside] < 0).any(axis=0) & ~hidden
+            if near.any():  # the smallest of the parts, a sum only where no part is left
+                hidden[np.flatnonzero(near)[values.ravel()[near].argmin()]] = True
+                break
+        else:
+            return exact.mask(hidden.reshape(values.shape))
+
+
+def _sums(table: pd.DataFrame, total, whole) -> np.ndarray:
+    rows, columns = table.shape
+    lines = []
+    if total is not None:
+        for row in range(rows):
+            line = np.zeros((rows, columns))
+            line[row] = np.where(table.columns == total, -1, 1)
+            lines.append(line.ravel())
+    if whole is not None:
+        for column in range(columns):
+            line = np.zeros((rows, columns))
+            line[:, column] = np.where(table.index == whole, -1, 1)
+            lines.append(line.ravel())
+    return np.array(lines).reshape(len(lines), rows * columns)
+
+
+def _solvable(lines: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Withheld cells that the sums determine: no solution of the sums moves them."""
+    cells = np.flatnonzero(hidden)
+    if not len(lines) or not len(cells):
+        return cells[:0]
+    _, size, basis = np.linalg.svd(lines[:, cells])
+    free = basis[(size > 1e-9).sum() :]
+    return cells[(np.abs(free) < 1e-9).all(axis=0)]

@@ -32,8 +32,8 @@ class Options:
     basis : int
         Size of the spline basis of IMI by age.
     age_column : str
-        Column of sample.tsv that the correlation and curve use as age; the paper's
-        figure 7 says age at recruitment, its Table 1 is at imaging.
+        Column of sample.tsv that the correlation and curve use as age: ``age`` (at imaging)
+        or ``age_at_recruitment``, as the paper's figure 7 says.
     alpha : float
         Level below which a p is called significant.
     flag_severities : sequence of str, optional

@@ -137,7 +137,8 @@ def train(
         | {key: getattr(recipe, key) for key in ("base_filters", "variant", "coarsen")}
         | {"crops": len(indices), "epochs": len(history), "last_epoch": history[-1]},
     )
-    for path in (folder / "checkpoint.h5", best):
+    # withdrawn.json: that the model that was here before holds participants who have withdrawn
+    for path in (folder / "checkpoint.h5", best, folder / "withdrawn.json"):
         path.unlink(missing_ok=True)
     return model
 

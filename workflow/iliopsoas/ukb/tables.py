@@ -21,8 +21,8 @@ DIAGNOSES = ROLES["diagnoses"]
 # a visit took place where any of these is known
 VISIT_ROLES = ("age", "visit_date", "centre", "height_cm", "weight_kg", "bmi", "scan",
                "height_imaging_cm", "weight_imaging_kg")  # fmt: skip
-COLUMNS = ["eid", "instance", "sex", "age", "height_cm", "weight_kg", "bmi", "ethnicity",
-           "handedness", "centre", "visit_date", "scan_listed"]  # fmt: skip
+COLUMNS = ["eid", "instance", "sex", "age", "age_at_recruitment", "height_cm", "weight_kg", "bmi",
+           "ethnicity", "handedness", "centre", "visit_date", "scan_listed"]  # fmt: skip
 
 
 @dataclass
@@ -33,7 +33,8 @@ class Phenotypes:
     ----------
     table : DataFrame
         A row per participant and imaging visit, sorted by eid and instance: eid, instance
-        (text), sex ("female"/"male"), age (years), height_cm, weight_kg, bmi (kg/m^2),
+        (text), sex ("female"/"male"), age (years), age_at_recruitment (years: field 21022, else
+        the age at instance 0), height_cm, weight_kg, bmi (kg/m^2),
         ethnicity, handedness ("right"/"left"/"both"), centre, visit_date (ISO text),
         scan_listed (whether field 20201 names a zip). Missing values are missing.
     diagnoses : DataFrame
@@ -367,6 +368,8 @@ def _visit(joined: pd.DataFrame, instance: int, problems: Problems) -> pd.DataFr
     other = centre_codes.notna() & centre.isna()
     centre = centre.where(~other, centre_codes.map(lambda code: f"{code:.0f}", na_action="ignore"))
     dates = _get(joined, "visit_date", instance)
+    recruited = _get(joined, "age_at_recruitment", 0)
+    recruited = recruited.where(recruited.notna(), _get(joined, "age", 0))
     ethnicity = _names(_answer(joined, "ethnicity", instance), "ethnicity")
     return pd.DataFrame(
         {
@@ -374,6 +377,7 @@ def _visit(joined: pd.DataFrame, instance: int, problems: Problems) -> pd.DataFr
             "instance": instance,
             "sex": _names(_get(joined, "sex", 0), "sex"),
             "age": np.floor(_get(joined, "age", instance)).astype("Int64"),
+            "age_at_recruitment": np.floor(recruited).astype("Int64"),
             "height_cm": height,
             "weight_kg": weight,
             "bmi": bmi.round(4),

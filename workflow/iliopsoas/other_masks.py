@@ -1,0 +1,131 @@
+"""Iliopsoas masks of another tool (TotalSegmentator, VIBESegmentator), on the stitched grid."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from iliopsoas import files, grid
+from iliopsoas.label_images import load, resample
+from iliopsoas.status import Refused, Verdict
+
+BOTH_SIDES = 0.01  # largest share of the smaller mask that the two may have in common
+_VERDICTS = {
+    Verdict.ANNOTATION_UNREADABLE: Verdict.MASK_UNREADABLE,
+    Verdict.ANNOTATION_OTHER_SPACE: Verdict.MASK_OTHER_SPACE,
+}
+
+
+def find(folder, patterns: dict, eid, instance) -> dict[str, Path]:
+    """Where a participant's masks are expected.
+
+    Parameters
+    ----------
+    folder : path
+        Of the tool's results.
+    patterns : dict
+        "left", "right" -> path below the folder, in which ``{subject}`` stands for
+        ``<EID>_<instance>``, ``{eid}`` and ``{instance}`` for its parts. The same path twice is
+        one file with the labels of both sides.
+    """
+    known = {"subject": files.subject_name(eid, instance), "eid": eid, "instance": instance}
+    return {side: Path(folder) / patterns[side].format(**known) for side in grid.SIDES}
+
+
+def read(paths: dict, labels: dict[str, Sequence[int]], reference, name: str = "mask"):
+    """Another tool's masks of one participant as a label map on the stitched grid.
+
+    Parameters
+    ----------
+    paths : dict
+        "left", "right" -> file; NIfTI, NRRD or MetaImage in any orientation and on any grid of
+        the same space: the affine decides, by nearest neighbour.
+    labels : dict
+        "left", "right" -> the label values that are this side's muscle. Other values are ignored.
+    reference : nibabel image
+        Image on the stitched grid, voxel order LAS.
+    name : str
+        What messages call the tool.
+
+    Returns
+    -------
+    label_map : ndarray of uint8, shape of `reference`
+        1 = left, 2 = right. One side may be empty: its volume is then missing.
+    record : dict
+        ``resampled``: whether the files' grid differs from the stitched one by more than
+        the order of its axes; ``<side>_file_ml``: the volume on the file's own grid.
+
+    Raises
+    ------
+    Refused
+        ``mask_missing``, ``mask_unreadable``, ``mask_other_space`` (no usable affine, or outside
+        the stitched grid), ``mask_empty`` (no voxel of either side), ``mask_sides_exchanged``
+        (left lies to the right: swapped label numbers), ``mask_sides_overlap``.
+    """
+    grid.require_las(reference, "reference")
+    masks = {side: np.zeros(reference.shape, bool) for side in grid.SIDES}
+    record = {"resampled": False} | {f"{side}_file_ml": None for side in grid.SIDES}
+    layers, values = {}, set()
+    for path in dict.fromkeys(paths.values()):
+        sides = [side for side in grid.SIDES if paths[side] == path]
+        role = f"{name} mask" if len(sides) > 1 else f"{name} mask ({sides[0]})"
+        if not path.is_file():
+            raise Refused(Verdict.MASK_MISSING, f"{role}: no file where one is expected")
+        try:
+            layers[path] = load(path, role)
+        except Refused as refused:
+            raise _translated(refused) from None
+    for side, path in paths.items():
+        for layer in layers[path]:
+            inside = np.isin(layer.labels, list(labels[side]))
+            values |= set(np.unique(layer.labels[layer.labels != 0]).tolist())
+            if not inside.any():
+                continue
+            own_ml = float(inside.sum()) * grid.voxel_ml(layer.affine)
+            record[f"{side}_file_ml"] = (record[f"{side}_file_ml"] or 0.0) + own_ml
+            record["resampled"] |= not _same_grid(layer, reference)
+            try:
+                masks[side] |= resample(inside, layer, reference, side)
+            except Refused as refused:
+                raise _translated(refused) from None
+    _check(masks, labels, values, name)
+    label_map = np.zeros(reference.shape, np.uint8)
+    label_map[masks["right"]] = grid.RIGHT
+    label_map[masks["left"]] = grid.LEFT
+    return label_map, record
+
+
+def _translated(refused: Refused) -> Refused:
+    return Refused(_VERDICTS.get(refused.verdict, refused.verdict), refused.message)
+
+
+def _same_grid(layer, reference) -> bool:
+    """Whether voxels coincide, up to the order and direction of the axes."""
+    step = np.linalg.inv(reference.affine) @ layer.affine
+    whole = np.abs(step[:3] - np.rint(step[:3])).max() < 1e-2
+    return bool(whole and abs(abs(np.linalg.det(step[:3, :3])) - 1) < 1e-2)
+
+
+def _check(masks, labels, values, name):
+    if not any(mask.any() for mask in masks.values()):
+        found = ", ".join(map(str, sorted(values)[:20])) or "none"
+        asked = ", ".join(f"{side} {list(labels[side])}" for side in grid.SIDES)
+        raise Refused(
+            Verdict.MASK_EMPTY, f"{name} mask: no voxel has a label of {asked}; found: {found}"
+        )
+    left, right = masks["left"], masks["right"]
+    if not (left.any() and right.any()):
+        return
+    x = {side: np.nonzero(mask)[0].mean() for side, mask in masks.items()}
+    if x["left"] <= x["right"]:
+        raise Refused(
+            Verdict.MASK_SIDES_EXCHANGED,
+            f"{name} mask: left lies at x {x['left']:.0f}, right at {x['right']:.0f}; x grows to "
+            "the patient's left: are the label numbers exchanged?",
+        )
+    common = (left & right).sum() / min(left.sum(), right.sum())
+    if common > BOTH_SIDES:
+        raise Refused(
+            Verdict.MASK_SIDES_OVERLAP,
+            f"{name} mask: {common:.0%} of the smaller side belong to both",
+        )

@@ -1,0 +1,89 @@
+# Masks of other tools: the same volumes, quality control and statistics as this run's.
+
+
+rule other_masks_shard:
+    input:
+        manifest=shard_file("manifest.tsv"),
+        landmarks=shard_file("landmarks.tsv"),
+        masks=lambda wildcards: OTHER_METHODS[wildcards.method].folder,
+    output:
+        ledger=shard_file("other/{method}.tsv"),
+    log:
+        log_file("other/{method}/{shard}"),
+    benchmark:
+        benchmark_file("other/{method}/{shard}")
+    threads: CORES
+    resources:
+        mem_mb=growing_per_thread(1500),
+        runtime=growing(240),
+    params:
+        version=STAGES["volumes"],
+        method=lambda wildcards: OTHER_METHODS[wildcards.method].model_dump(),
+        results=results_folder,
+        time_limit_s=settings.run.time_limit_s,
+    script:
+        "../../scripts/other_masks.py"
+
+
+rule other_volumes:
+    input:
+        sample=result("cohort/sample.tsv"),
+        dixon=every_shard("dixon.tsv"),
+        landmarks=every_shard("landmarks.tsv"),
+        volumes=every_shard("other/{method}.tsv"),
+    output:
+        **{
+            name: result(f"other/{{method}}/{name}.tsv")
+            for name in ("volumes", "flags", "summary", "verdicts")
+        },
+    log:
+        log_file("other/{method}/volumes"),
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(60),
+    params:
+        version=STAGES["qc"],
+        qc=settings.qc.model_dump(mode="json", exclude={"decisions"}),
+    script:
+        "../../scripts/other_volumes.py"
+
+
+rule other_statistics:
+    input:
+        volumes=rules.other_volumes.output.volumes,
+        flags=rules.other_volumes.output.flags,
+        own=result("volumes.tsv"),
+        excluded=result("qc/excluded.tsv"),
+        sample=result("cohort/sample.tsv"),
+        diagnoses=result("cohort/diagnoses.tsv"),
+        paper=workflow.source_path("../../resources/paper.tsv"),
+    output:
+        **{
+            name: result(f"other/{{method}}/statistics/{name}.tsv")
+            for name in STATISTICS
+        },
+        pages=[result(f"other/{{method}}/statistics/{name}.html") for name in FORMATTED],
+        figure=report(
+            result("other/{method}/bland_altman.png"),
+            caption="../report/other_method.rst",
+            category="Other methods",
+            labels={"method": "{method}"},
+        ),
+        vector=result("other/{method}/bland_altman.svg"),
+    log:
+        log_file("other/{method}/statistics"),
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        version=STAGES["statistics"],
+        statistics=settings.statistics.model_dump(mode="json"),
+        folder=subpath(output.flow, parent=True),
+        dpi=settings.figures.dpi,
+    script:
+        "../../scripts/other_statistics.py"
+
+
+rule other_methods:
+    input:
+        expand(result("other/{method}/statistics/flow.tsv"), method=OTHER_METHODS),
