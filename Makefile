@@ -1,13 +1,15 @@
 # The two commands of the README are `make demo` and `make test`; both set everything up first.
 PYTHON ?= python3
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
+CONFIG ?= config/ukbb.yaml
+PILOT ?= results
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: help env demo paper example test test-all lint format docs lock config-docs clean egress hooks drift freeze
+.PHONY: help env demo paper plan example test test-all lint format docs lock config-docs clean egress hooks drift freeze
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -44,6 +46,9 @@ hooks: env ## Let git refuse participants' data in this clone
 
 paper: env ## The paper's tables and figures of 5,000 synthetic rows drawn with its published numbers
 	$(BIN)/python -m iliopsoas.figures.paper results/paper
+
+plan: env ## CPU-hours, GPU-hours, disk and files of CONFIG, from the results of a PILOT
+	$(BIN)/iliopsoas plan $(CONFIG) --pilot $(PILOT)
 
 example: env ## UK Biobank's public example scan, from download to Dice with the published masks
 	$(BIN)/iliopsoas example config/example.yaml -o results/example

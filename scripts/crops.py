@@ -14,4 +14,5 @@ if __name__ == "__main__":  # worker processes import this file
             retry=snakemake.config.get("run", {}).get("retry", []),
             processes=snakemake.threads,
             time_limit_s=snakemake.params.time_limit_s,
+            scratch=snakemake.resources.scratch or None,
         )

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from iliopsoas import files, grid
+from iliopsoas.status import InputError
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -83,3 +84,31 @@ def test_stitched_grid_is_the_published_one():
         grid.las_affine() @ [223, 173, 369, 1], [-247.767872, 194.196436, 66.0, 1.0], atol=1e-4
     )
     assert pytest.approx(2.232142925**2 * 3.0 / 1000) == grid.VOXEL_ML
+
+
+def test_atomic_builds_on_scratch_and_leaves_nothing_there(tmp_path, monkeypatch):
+    scratch = tmp_path / "node disk"
+    scratch.mkdir()
+    monkeypatch.setenv("NODE_DISK", str(scratch))
+    target = tmp_path / "results" / "crops.h5"
+    with files.atomic(target, "$NODE_DISK") as built:
+        assert scratch in built.parents
+        built.write_bytes(b"new")
+        assert not target.exists()
+    assert target.read_bytes() == b"new"
+
+    def fail():
+        with files.atomic(target, "$NODE_DISK") as built:
+            built.write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert target.read_bytes() == b"new"
+    assert list(scratch.iterdir()) == []
+    assert [path.name for path in target.parent.iterdir()] == ["crops.h5"]
+    with (
+        pytest.raises(InputError, match=r"\$NO_SUCH_DISK.*expected a folder"),
+        files.atomic(target, "$NO_SUCH_DISK"),
+    ):
+        pass

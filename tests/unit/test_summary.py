@@ -68,3 +68,8 @@ def test_the_runs_record_holds_software_and_configuration():
     assert record["configuration"]["training"]["seed"] == 7
     assert record["libraries"]["numpy"]
     assert record["machine"]["cores"] >= 1
+
+
+def test_the_record_needs_no_git(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))  # as in the container
+    assert summary.run_record({}, tmp_path)["commit"] is None

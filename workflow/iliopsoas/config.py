@@ -373,6 +373,11 @@ class Run(Section):
     time_limit_s: Positive = Field(
         600, description="Seconds after which a participant is given up."
     )
+    scratch: str | None = Field(
+        None,
+        description="Folder on a node's own disk where crops are built before they are copied to"
+        " the results; variables such as $TMPDIR are resolved on the node.",
+    )
     retry: list[Verdict] = Field(
         [],
         description="Verdicts, besides failures of the machine, that are tried again whenever"

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 from isal import igzip
+
+from iliopsoas.status import InputError
 
 KEY = ["eid", "instance"]  # what identifies a row of every per-participant table
 
@@ -27,10 +30,33 @@ def subject_folder(results, eid, instance) -> Path:
 
 
 @contextlib.contextmanager
-def atomic(path):
-    """Yield a temporary path beside `path` that replaces it only if the block succeeds."""
+def atomic(path, scratch: str | None = None):
+    """Yield a temporary path that replaces `path` only if the block succeeds.
+
+    Parameters
+    ----------
+    path : path
+    scratch : str, optional
+        Folder, on a node's own disk, where the file is built before it is copied; variables such
+        as ``$TMPDIR`` are resolved. Default: beside `path`.
+
+    Raises
+    ------
+    InputError
+        `scratch` is no folder on this machine.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if scratch:
+        place = os.path.expandvars(scratch)
+        if not os.path.isdir(place):
+            raise InputError(f"scratch {scratch}: expected a folder on this machine, found none")
+        with tempfile.TemporaryDirectory(prefix="iliopsoas-", dir=place) as folder:
+            built = Path(folder) / path.name
+            yield built
+            with atomic(path) as temporary:
+                shutil.copyfile(built, temporary)
+        return
     # the suffix is kept: writers choose the format by it
     suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".nii.gz") else path.suffix
     handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=path.parent)

@@ -48,16 +48,19 @@ def run_record(configuration: dict, repository=".") -> dict:
             versions[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
             continue
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        cwd=repository,
-        check=False,
-    )
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            cwd=repository,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git in the container, or no repository
+        commit = None
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip() if commit.returncode == 0 else None,
+        "commit": commit,
         "python": platform.python_version(),
         "machine": {
             "system": platform.platform(),

@@ -27,8 +27,8 @@ checkpoint cohort:
     benchmark:
         benchmark_file("cohort")
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         version=STAGES["cohort"],
         releases=[release.model_dump(mode="json") for release in settings.releases],

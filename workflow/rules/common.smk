@@ -2,6 +2,9 @@
 
 import csv
 
+# The cores of this machine; on a cluster there is no --cores, and the profile's set-threads say it.
+CORES = workflow.resource_settings.cores or 1
+
 
 def result(path):
     """A path below the results folder."""
@@ -19,6 +22,16 @@ def log_file(name):
 
 def benchmark_file(name):
     return result(f"benchmarks/{name}.tsv")
+
+
+def growing(amount):
+    """A resource that grows with every retry: MB of memory, or minutes."""
+    return lambda wildcards, attempt: amount * attempt
+
+
+def growing_per_thread(amount):
+    """The same for each thread: every worker process holds a participant of its own."""
+    return lambda wildcards, threads, attempt: amount * threads * attempt
 
 
 def shards_of_cohort(training_only=False):

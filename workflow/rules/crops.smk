@@ -12,10 +12,12 @@ rule crops_shard:
         log_file("crops/{shard}"),
     benchmark:
         benchmark_file("crops/{shard}")
-    threads: workflow.cores
+    threads: CORES
     resources:
-        mem_mb=lambda wildcards, threads, attempt: 500 * threads * attempt,
-        runtime=240,
+        mem_mb=growing_per_thread(500),
+        runtime=growing(240),
+        # no parameter: where a file is built changes nothing in it
+        scratch=settings.run.scratch or "",
     params:
         version=STAGES["crops"],
         results=results_folder,

@@ -10,10 +10,10 @@ rule dixon_shard:
         log_file("dixon/{shard}"),
     benchmark:
         benchmark_file("dixon/{shard}")
-    threads: workflow.cores
+    threads: CORES
     resources:
-        mem_mb=lambda wildcards, threads, attempt: 1500 * threads * attempt,
-        runtime=720,
+        mem_mb=growing_per_thread(1500),
+        runtime=growing(720),
     params:
         version=STAGES["dixon"],
         parameters=settings.dixon.model_dump(mode="json"),

@@ -26,8 +26,8 @@ rule collect_egress:
     log:
         log_file("collect_egress"),
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         version=STAGES["egress"],
         results=results_folder,
@@ -50,8 +50,8 @@ rule egress:
     log:
         log_file("egress"),
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         results=results_folder,
     script:

@@ -44,8 +44,8 @@ rule figures:
     benchmark:
         benchmark_file("figures")
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         version=STAGES["figures"],
         dpi=settings.figures.dpi,

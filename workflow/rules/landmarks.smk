@@ -11,10 +11,10 @@ rule landmarks_shard:
         log_file("landmarks/{shard}"),
     benchmark:
         benchmark_file("landmarks/{shard}")
-    threads: workflow.cores
+    threads: CORES
     resources:
-        mem_mb=lambda wildcards, threads, attempt: 1000 * threads * attempt,
-        runtime=240,
+        mem_mb=growing_per_thread(1000),
+        runtime=growing(240),
     params:
         version=STAGES["landmarks"],
         parameters=settings.landmarks.model_dump(mode="json"),

@@ -15,8 +15,8 @@ rule export_for_annotation:
     log:
         log_file("export_for_annotation"),
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         number=settings.training.to_annotate,
         results=results_folder,
@@ -32,9 +32,10 @@ rule folds:
         folds=result("model/folds.tsv"),
     log:
         log_file("folds"),
+    localrule: True
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         version=STAGES["training"],
         folds=settings.training.folds,
@@ -66,11 +67,11 @@ rule train:
         log_file("train/{model}"),
     benchmark:
         benchmark_file("train/{model}")
-    threads: workflow.cores
+    threads: CORES
     resources:
         gpu=1,
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=2880,
+        mem_mb=growing(16000),
+        runtime=growing(2880),
     params:
         version=STAGES["training"],
         training={key: TRAINING[key] for key in TRAINING if key not in SWEEP},
@@ -93,11 +94,11 @@ rule validate:
         log_file("validate/fold-{fold}"),
     benchmark:
         benchmark_file("validate/fold-{fold}")
-    threads: workflow.cores
+    threads: CORES
     resources:
         gpu=1,
-        mem_mb=lambda wildcards, attempt: 12000 * attempt,
-        runtime=240,
+        mem_mb=growing(12000),
+        runtime=growing(240),
     params:
         version=STAGES["segment"],
         parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
@@ -118,11 +119,11 @@ rule quality_rows:
         log_file("quality_rows/fold-{fold}"),
     benchmark:
         benchmark_file("quality_rows/fold-{fold}")
-    threads: workflow.cores
+    threads: CORES
     resources:
         gpu=1,
-        mem_mb=lambda wildcards, attempt: 12000 * attempt,
-        runtime=240,
+        mem_mb=growing(12000),
+        runtime=growing(240),
     params:
         version=STAGES["qc"],
         parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
@@ -139,9 +140,10 @@ rule cross_validation:
         table=result("model/cross_validation.tsv"),
     log:
         log_file("cross_validation"),
+    localrule: True
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     script:
         "../../scripts/cross_validation.py"
 
@@ -163,11 +165,11 @@ rule learning_rate_sweep:
         log_file("learning_rate_sweep"),
     benchmark:
         benchmark_file("learning_rate_sweep")
-    threads: workflow.cores
+    threads: CORES
     resources:
         gpu=1,
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=2880,
+        mem_mb=growing(16000),
+        runtime=growing(2880),
     params:
         version=STAGES["training"],
         training=TRAINING,

@@ -12,10 +12,10 @@ rule other_masks_shard:
         log_file("other/{method}/{shard}"),
     benchmark:
         benchmark_file("other/{method}/{shard}")
-    threads: workflow.cores
+    threads: CORES
     resources:
-        mem_mb=lambda wildcards, threads, attempt: 1500 * threads * attempt,
-        runtime=240,
+        mem_mb=growing_per_thread(1500),
+        runtime=growing(240),
     params:
         version=STAGES["volumes"],
         method=lambda wildcards: OTHER_METHODS[wildcards.method].model_dump(),
@@ -39,8 +39,8 @@ rule other_volumes:
     log:
         log_file("other/{method}/volumes"),
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
     params:
         version=STAGES["qc"],
         qc=settings.qc.model_dump(mode="json", exclude={"decisions"}),
@@ -73,8 +73,8 @@ rule other_statistics:
     log:
         log_file("other/{method}/statistics"),
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         version=STAGES["statistics"],
         statistics=settings.statistics.model_dump(mode="json"),

@@ -9,10 +9,10 @@ rule phantom:
         log_file("phantom"),
     benchmark:
         benchmark_file("phantom")
-    threads: workflow.cores
+    threads: CORES
     resources:
-        mem_mb=lambda wildcards, threads: 1500 * threads,
-        runtime=240,
+        mem_mb=growing_per_thread(1500),
+        runtime=growing(240),
     params:
         version=STAGES["phantom"],
         phantom=settings.phantom.model_dump(mode="json"),
@@ -31,8 +31,8 @@ rule recovery:
     log:
         log_file("recovery"),
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         version=STAGES["phantom"],
         folder=subpath(input.truth, parent=True),

@@ -39,8 +39,8 @@ rule qc_flags:
     benchmark:
         benchmark_file("qc")
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
     params:
         version=STAGES["qc"],
         qc=settings.qc.model_dump(mode="json", exclude={"decisions"}),
@@ -62,8 +62,8 @@ rule review_page:
     log:
         log_file("review_page"),
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         version=STAGES["qc"],
         results=results_folder,

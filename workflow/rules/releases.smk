@@ -12,8 +12,8 @@ rule freeze:
         log_file("freeze"),
     localrule: True
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         tag=settings.release_tag,
         results=results_folder,
@@ -30,8 +30,8 @@ rule drift:
     log:
         log_file("drift"),
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         tag=settings.release_tag,
         results=results_folder,

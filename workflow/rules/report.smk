@@ -13,9 +13,10 @@ rule summary:
         run=result("run.json"),
     log:
         log_file("summary"),
+    localrule: True
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         configuration=settings.model_dump(mode="json"),
         max_failed_share=settings.run.max_failed_share,
@@ -35,9 +36,10 @@ rule report:
         configuration=result("configuration.yaml"),
     log:
         log_file("report"),
+    localrule: True
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         configuration=settings.model_dump(mode="json"),
         snakefile=workflow.main_snakefile,

@@ -14,8 +14,8 @@ checkpoint find_failed:
         log_file("find_failed"),
     localrule: True
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         results=results_folder,
         retry=[str(verdict) for verdict in settings.run.retry],

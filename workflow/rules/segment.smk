@@ -13,11 +13,11 @@ rule segment_shard:
         log_file("segment/{shard}"),
     benchmark:
         benchmark_file("segment/{shard}")
-    threads: workflow.cores
+    threads: CORES
     resources:
         gpu=1,
-        mem_mb=lambda wildcards, attempt: 12000 * attempt,
-        runtime=720,
+        mem_mb=growing(12000),
+        runtime=growing(720),
     params:
         version=STAGES["segment"],
         parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),

@@ -49,8 +49,8 @@ rule statistics:
     benchmark:
         benchmark_file("statistics")
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         version=STAGES["statistics"],
         statistics=settings.statistics.model_dump(mode="json"),

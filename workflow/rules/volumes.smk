@@ -11,10 +11,10 @@ rule volumes_shard:
         log_file("volumes/{shard}"),
     benchmark:
         benchmark_file("volumes/{shard}")
-    threads: workflow.cores
+    threads: CORES
     resources:
-        mem_mb=lambda wildcards, threads, attempt: 1000 * threads * attempt,
-        runtime=240,
+        mem_mb=growing_per_thread(1000),
+        runtime=growing(240),
     params:
         version=STAGES["volumes"],
         results=results_folder,
@@ -37,8 +37,8 @@ rule collect_volumes:
     log:
         log_file("collect_volumes"),
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         version=STAGES["volumes"],
     script:

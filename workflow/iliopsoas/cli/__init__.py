@@ -1,4 +1,4 @@
-"""The command line: ``iliopsoas measure``, ``check``, ``phantom``, ``example`` and ``show``.
+"""The command line: ``iliopsoas measure``, ``check``, ``phantom``, ``example``, ``show``, ``plan``.
 
 Only the standard library is imported here: ``--help`` answers at once, and every command
 imports what it needs when it runs.

@@ -38,6 +38,11 @@ examples:
   iliopsoas show water.nii.gz --mask iliopsoas.nii.gz -o both.png
   iliopsoas show scan.zip -o scan.png          stitches the scan first
 """
+PLAN = """\
+examples:
+  iliopsoas plan config/mine.yaml --pilot results_of_pilot
+  iliopsoas plan config/mine.yaml --pilot results_of_pilot --scans 100000 --json
+"""
 EXAMPLE = """\
 examples:
   iliopsoas example config/example.yaml -o results/example
@@ -61,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     _phantom(_command(commands, "phantom", "make synthetic participants", PHANTOM))
     _example(_command(commands, "example", "the public example, fetched and compared", EXAMPLE))
     _show(_command(commands, "show", "a picture for a quick look", SHOW))
+    _plan(_command(commands, "plan", "what a cohort will cost, from a pilot", PLAN))
     return top
 
 
@@ -165,6 +171,25 @@ def _show(command):
     )
     command.add_argument("-o", "--output", type=Path, required=True, metavar="PNG")
     command.add_argument("--mask", type=Path, metavar="NIFTI", help="mask to outline")
+
+
+def _plan(command):
+    command.add_argument(
+        "configuration", type=Path, metavar="CONFIG", help="configuration of the large run"
+    )
+    command.add_argument(
+        "--pilot",
+        type=Path,
+        default=Path("results"),
+        metavar="RESULTS",
+        help="results of a finished run of a few shards (default results)",
+    )
+    command.add_argument(
+        "--scans",
+        type=_count,
+        metavar="N",
+        help="scans to process (default: counted from the configuration's zips)",
+    )
 
 
 def _example(command):

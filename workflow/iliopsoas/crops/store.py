@@ -104,15 +104,17 @@ class CropWriter:
     ----------
     path : path
         The shard's file.
+    scratch : str, optional
+        Folder where it is built; see `files.atomic`.
     """
 
-    def __init__(self, path):
-        self.path = Path(path)
+    def __init__(self, path, scratch: str | None = None):
+        self.path, self.scratch = Path(path), scratch
         self._rows = {"subject": [], "side": [], "divisor": [], "origin": [], "label_row": []}
         self._labels = 0
 
     def __enter__(self):
-        self._atomic = files.atomic(self.path)
+        self._atomic = files.atomic(self.path, self.scratch)
         temporary = self._atomic.__enter__()
         try:
             self._file = h5py.File(temporary, "w", libver="latest")

@@ -121,9 +121,21 @@ def _crops_participant(folder: str, annotation: list[str]):
 
 
 def crops(
-    manifest, crops, ledger, *, results, version: int, processes: int, time_limit_s: float, retry=()
+    manifest,
+    crops,
+    ledger,
+    *,
+    results,
+    version: int,
+    processes: int,
+    time_limit_s: float,
+    retry=(),
+    scratch: str | None = None,
 ) -> pd.DataFrame:
-    """Both crops of a shard's participants, with their manual masks, in one file."""
+    """Both crops of a shard's participants, with their manual masks, in one file.
+
+    `scratch` is the folder where that file is built; see `files.atomic`.
+    """
     from iliopsoas.crops import CropWriter
 
     def annotation_of(row):
@@ -145,7 +157,7 @@ def crops(
     stage.pending(tasks)  # records who is blocked
     todo = [task for task in tasks if not task.blocked]
     progress = Progress("crops", len(todo))
-    with CropWriter(crops) as writer:
+    with CropWriter(crops, scratch) as writer:
         for task, outcome in in_order(
             todo, execute(_crops_participant, todo, processes, time_limit_s)
         ):

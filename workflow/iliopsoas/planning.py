@@ -1,0 +1,271 @@
+"""What a run will cost, from a pilot: CPU-hours, GPU-hours, disk and files.
+
+A pilot is a finished run of a few shards with the settings of the large one. Image stages and
+the network's masks cost the same for every scan, training the same for every sample it takes;
+what the pilot cannot tell is missing with the reason, never 0.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from iliopsoas import files
+from iliopsoas.status import InputError
+
+IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")
+OF_FOLDS = ("train", "validate", "quality_rows")
+GPU_STAGES = ("segment", *OF_FOLDS)
+COHORT_STAGES = ("cohort", "qc", "statistics", "figures")
+COLUMNS = ["stage", "jobs", "cpu_hours", "gpu_hours", "disk_gb", "files", "memory_gb", "note"]
+KINDS = ("subject", "shard", "model", "other")  # of files, by what their number grows with
+NETWORK_SETTINGS = {"crops": ("coarsen",), "network": ("base_filters", "variant")}
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What a finished run measured.
+
+    Parameters
+    ----------
+    jobs : DataFrame
+        A row per benchmark: stage, name (shard or model), seconds, cpu_s, memory_mb.
+    done_s : dict of (str, str) to float
+        Seconds of all participants of a stage and shard, from its ledger.
+    scans, shards, annotated : int
+        How many there were.
+    configuration : dict
+        Of the pilot, from its run.json.
+    subject_bytes, subject_files, shard_bytes, shard_files, model_bytes, model_files : int
+        Size on disk and number of files: the folders of participants, of shards (logs and
+        benchmarks with them), and of models.
+    other_bytes, other_files : int
+        Everything else.
+    """
+
+    jobs: pd.DataFrame
+    done_s: dict
+    scans: int
+    shards: int
+    annotated: int
+    configuration: dict
+    subject_bytes: int
+    subject_files: int
+    shard_bytes: int
+    shard_files: int
+    model_bytes: int
+    model_files: int
+    other_bytes: int
+    other_files: int
+
+
+def read_pilot(results) -> Pilot:
+    """Read a pilot's benchmarks, ledgers and sizes.
+
+    Parameters
+    ----------
+    results : path
+        The pilot's results folder.
+
+    Raises
+    ------
+    InputError
+        There is no finished pilot: no benchmarks, no run.json, or an image stage without any.
+    """
+    results = Path(results)
+    advice = "run a small cohort (cohort.size) to its end first, then plan from its results"
+    jobs = _benchmarks(results / "benchmarks")
+    missing = sorted(set(IMAGE_STAGES) - set(jobs["stage"]))
+    if missing:
+        raise InputError(
+            f"pilot {results}: no benchmark of {', '.join(missing)} under benchmarks/; {advice}"
+        )
+    if not (results / "run.json").is_file():
+        raise InputError(f"pilot {results}: no run.json, so it is not finished; {advice}")
+    sample = files.read_tsv(results / "cohort" / "sample.tsv")
+    shards = sorted(sample["shard"].unique())
+    # a shard that is no more, by a withdrawal, is no measure of anything
+    of_shards = jobs["stage"].isin(IMAGE_STAGES)
+    jobs = jobs[~of_shards | jobs["name"].isin(shards)].reset_index(drop=True)
+    done_s = {}
+    for stage in IMAGE_STAGES:
+        for shard in shards:
+            ledger = files.read_tsv(results / "shards" / shard / f"{stage}.tsv")
+            done_s[stage, shard] = float(ledger["seconds"].sum())
+    trained = results / "model" / "final" / "participants.tsv"
+    sizes = _sizes(results)
+    return Pilot(
+        jobs=jobs,
+        done_s=done_s,
+        scans=len(sample),
+        shards=len(shards),
+        annotated=len(files.read_tsv(trained)) if trained.exists() else 0,
+        configuration=files.read_json(results / "run.json")["configuration"],
+        **sizes,
+    )
+
+
+def _benchmarks(folder: Path) -> pd.DataFrame:
+    """Snakemake's benchmark files; columns of `Pilot.jobs`."""
+    rows = []
+    for path in sorted(folder.rglob("*.tsv")):
+        row = pd.read_csv(path, sep="\t", na_values="-").iloc[-1]
+        inside = path.parent != folder
+        rows.append(
+            {
+                "stage": path.parent.name if inside else path.stem,
+                "name": path.stem if inside else "",
+                "seconds": float(row["s"]),
+                "cpu_s": float(row["cpu_time"]),
+                "memory_mb": float(row["max_rss"]),
+            }
+        )
+    return pd.DataFrame(rows, columns=["stage", "name", "seconds", "cpu_s", "memory_mb"])
+
+
+def _sizes(results: Path) -> dict[str, int]:
+    """Bytes on disk and files of a results folder by what they grow with."""
+    found = {f"{kind}_{what}": 0 for kind in KINDS for what in ("bytes", "files")}
+    for path in results.rglob("*"):
+        if not path.is_file() or path.is_symlink():
+            continue
+        parts = path.relative_to(results).parts
+        kind = {"subjects": "subject", "model": "model"}.get(parts[0], "other")
+        of_shard = parts[0] == "shards" and len(parts) > 2
+        if of_shard or (parts[0] in {"logs", "benchmarks"} and parts[1] in IMAGE_STAGES):
+            kind = "shard"
+        found[f"{kind}_bytes"] += path.stat().st_blocks * 512
+        found[f"{kind}_files"] += 1
+    return found
+
+
+def estimate(
+    pilot: Pilot, configuration: dict, *, scans: int, annotated: int | None = None
+) -> pd.DataFrame:
+    """What a configuration costs for a number of scans, at the pilot's speed.
+
+    Parameters
+    ----------
+    pilot : Pilot
+    configuration : dict
+        Of the large run: sections cohort, crops, network, training, segmentation are read.
+    scans : int
+        Visits to process.
+    annotated : int, optional
+        Annotated visits to train on; default: as many as the pilot had.
+
+    Returns
+    -------
+    DataFrame
+        A row per stage, then the sum. stage; jobs; cpu_hours; gpu_hours: hours that jobs which
+        ask for a GPU run, on whatever the pilot ran them; disk_gb (10^9 bytes) and files that
+        stay; memory_gb: the pilot's largest job; note: why a value is missing.
+    """
+    shards = -(-scans // configuration["cohort"]["shard_size"])
+    other_network = _differences(pilot.configuration, configuration, NETWORK_SETTINGS)
+    if pilot.scans == 0:
+        raise InputError("pilot: its cohort holds no scan")
+    rows = [
+        _image_row(pilot, stage, scans, shards, other_network if stage == "segment" else "")
+        for stage in IMAGE_STAGES
+    ]
+    if not configuration["segmentation"]["weights"]:
+        annotated = pilot.annotated if annotated is None else annotated
+        rows += [
+            _fold_row(pilot, stage, configuration, annotated, other_network) for stage in OF_FOLDS
+        ]
+    rows += [_cohort_row(pilot, stage) for stage in COHORT_STAGES]
+    per_scan, per_shard = scans / pilot.scans, shards / pilot.shards
+    rows.append(
+        {
+            "stage": "results on disk",
+            "disk_gb": (
+                (pilot.subject_bytes + pilot.shard_bytes) * per_scan
+                + pilot.model_bytes
+                + pilot.other_bytes
+            )
+            / 1e9,
+            "files": round(
+                pilot.subject_files * per_scan
+                + pilot.shard_files * per_shard
+                + pilot.model_files
+                + pilot.other_files
+            ),
+        }
+    )
+    table = pd.DataFrame(rows).reindex(columns=COLUMNS)
+    numbers = ["jobs", "cpu_hours", "gpu_hours", "disk_gb", "files"]
+    total = {"stage": "all", **table[numbers].sum(), "memory_gb": table["memory_gb"].max()}
+    unknown = table.loc[table["note"].fillna("").str.startswith("unknown"), "stage"]
+    if len(unknown):
+        total["note"] = f"without {', '.join(unknown)}"
+    table = pd.concat([table, pd.DataFrame([total])], ignore_index=True)
+    return table.assign(note=table["note"].fillna(""))
+
+
+def _image_row(pilot: Pilot, stage: str, scans: int, shards: int, unknown: str) -> dict:
+    jobs = pilot.jobs[pilot.jobs["stage"] == stage]
+    row = {"stage": stage, "jobs": shards}
+    if unknown:
+        return row | {"note": f"unknown: the pilot had {unknown}"}
+    # the benchmark of a resumed job misses what was done before; the ledger does not
+    done = [pilot.done_s[stage, name] for name in jobs["name"]]
+    scale = scans / pilot.scans / 3600
+    row["cpu_hours"] = float(jobs["cpu_s"].clip(lower=done).sum()) * scale
+    if stage in GPU_STAGES:
+        row["gpu_hours"] = float(jobs["seconds"].clip(lower=done).sum()) * scale
+    return row | {"memory_gb": jobs["memory_mb"].max() / 1024}
+
+
+def _fold_row(pilot: Pilot, stage: str, configuration: dict, annotated: int, unknown: str) -> dict:
+    """Training and what follows it per fold; work is counted in samples."""
+    jobs = pilot.jobs[pilot.jobs["stage"] == stage]
+    folds = configuration["training"]["folds"]
+    models = folds + (stage == "train" and not configuration["segmentation"]["ensemble"])
+    row = {"stage": stage, "jobs": models}
+    if jobs.empty or not pilot.annotated:
+        unknown = "no training"
+    if unknown:
+        return row | {"note": f"unknown: the pilot had {unknown}"}
+    wanted = _samples(stage, configuration, annotated)
+    scale = wanted / _samples(stage, pilot.configuration, pilot.annotated) / 3600
+    return row | {
+        "cpu_hours": float(jobs["cpu_s"].sum()) * scale,
+        "gpu_hours": float(jobs["seconds"].sum()) * scale,
+        "memory_gb": jobs["memory_mb"].max() / 1024,
+    }
+
+
+def _samples(stage: str, configuration: dict, annotated: int) -> float:
+    """Samples that all models of a run take in training, or crops that all folds predict."""
+    if stage != "train":
+        return annotated
+    training = configuration["training"]
+    folds = training["folds"]
+    # a fold's model leaves its fold out; the final one takes everybody
+    people = annotated * (folds - 1)
+    if not configuration["segmentation"]["ensemble"]:
+        people += annotated
+    return people * training["samples_per_muscle"] * training["epochs"]
+
+
+def _cohort_row(pilot: Pilot, stage: str) -> dict:
+    jobs = pilot.jobs[pilot.jobs["stage"] == stage]
+    row = {"stage": stage, "jobs": 1}
+    if jobs.empty:
+        return row | {"note": "unknown: no benchmark in the pilot"}
+    return row | {
+        "cpu_hours": float(jobs["cpu_s"].sum()) / 3600,
+        "memory_gb": jobs["memory_mb"].max() / 1024,
+        "note": "at least: as in the pilot",
+    }
+
+
+def _differences(pilot: dict, configuration: dict, settings: dict) -> str:
+    """Settings in which a pilot differs, as ``network.base_filters 4, not 8``; empty if none."""
+    return ", ".join(
+        f"{section}.{key} {pilot[section][key]}, not {configuration[section][key]}"
+        for section, keys in settings.items()
+        for key in keys
+        if pilot[section][key] != configuration[section][key]
+    )
