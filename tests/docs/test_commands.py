@@ -142,7 +142,8 @@ def checkout(stand_ins, tmp_path):
             folder.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, folder)
         for name in ("workflow", "scripts", "config", "profiles", "envs", "resources"):
-            skipped = shutil.ignore_patterns("__pycache__", "phantom", "example", "weights")
+            made = ("phantom", "example", "weights") if name == "resources" else ()
+            skipped = shutil.ignore_patterns("__pycache__", *made)
             shutil.copytree(ROOT / name, folder / name, ignore=skipped)
         # what `source .venv/bin/activate` finds: the environment of these tests
         activate = folder / ".venv" / "bin" / "activate"
