@@ -85,7 +85,7 @@ class Dixon(Section):
     """Zip to one water and one fat volume."""
 
     bias_shrink: Count = Field(
-        4,
+        2,
         description="N4 is fitted on every n-th voxel in plane and about as far apart along z;"
         " 1 is full resolution.",
     )

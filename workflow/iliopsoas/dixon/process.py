@@ -42,7 +42,7 @@ class DixonResult:
 def process_scan(
     path,
     *,
-    bias_shrink: int = 4,
+    bias_shrink: int = 2,
     swap_margin: float = 0.25,
     oblique_tolerance: float = 0.005,
     limits: Limits = LIMITS,
