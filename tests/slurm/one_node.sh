@@ -56,10 +56,10 @@ CONF
   if ! munge -n >/dev/null 2>&1; then
     [ -s /etc/munge/munge.key ] || mungekey
     chown munge: /etc/munge/munge.key
-    setpriv --reuid=munge --regid=munge --clear-groups munged
+    setpriv --reuid=munge --regid=munge --clear-groups munged || not_run "munged does not start"
   fi
-  running slurmctld || slurmctld -c
-  running slurmd || slurmd -c
+  running slurmctld || slurmctld -c || not_run "slurmctld does not start"
+  running slurmd || slurmd -c || not_run "slurmd does not start"
   for _ in $(seq 60); do
     sinfo -h -o %T 2>/dev/null | grep -q -E "idle|mixed|allocated" && break
     sleep 0.5
