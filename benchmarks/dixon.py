@@ -270,7 +270,7 @@ def main() -> None:
             lines += [f"| **all** | **{whole:.1f}**, {much:.2f} GB at most |", ""]
             lines += [f"{whole / total:.0f} times less CPU time than the published settings.", ""]
         if options.bias:
-            lines += ["Corrected water against N4 fitted on more voxels:", ""]
+            lines += ["Corrected water against N4 on every voxel:", ""]
             lines += bias(options.bias, Path(folder))
     text = "\n".join(lines) + "\n"
     print(text)
