@@ -16,44 +16,6 @@ from iliopsoas.statistics import cohort, comparison
 NAMES = ("figure2", "figure4", "figure5", "figure6", "figure7", "figureS2")
 
 
-def make(n, seed=0, sexes=("female", "male")):
-    rng = np.random.default_rng(seed)
-    sex = np.array([sexes[i % len(sexes)] for i in range(n)])
-    male = sex == "male"
-    height = np.where(male, 176, 162) + rng.normal(0, 6, n)
-    total = np.where(male, 815, 542) + rng.normal(0, 80, n)
-    difference = rng.normal(-7, 15, n)
-    keys = {"eid": [str(7391527 + 13 * i) for i in range(n)], "instance": "2"}
-    volumes = pd.DataFrame(
-        keys
-        | {
-            "status": "ok",
-            "left_ml": (total + difference) / 2,
-            "right_ml": (total - difference) / 2,
-            "total_ml": total,
-            "mean_ml": total / 2,
-            "difference_ml": difference,
-            "imi_ml_m2": total / (height / 100) ** 2,
-        }
-    )
-    sample = pd.DataFrame(
-        keys
-        | {
-            "sex": sex,
-            "age": rng.integers(44, 83, n).astype(float),
-            "age_group": "44-53",
-            "bmi": rng.normal(26, 4, n),
-            "height_cm": height,
-            "weight_kg": rng.normal(75, 12, n),
-            "ethnicity": "White European",
-            "handedness": "right",
-            "centre": "Reading",
-            "visit_date": "2016-05-01",
-        }
-    )
-    return volumes, sample
-
-
 def folds_of(volumes, n=12, seed=1):
     rng = np.random.default_rng(seed)
     rows = volumes.head(n)
@@ -75,7 +37,7 @@ def folds_of(volumes, n=12, seed=1):
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
+def drawn(tmp_path_factory, make):
     """The files of one run of 120 participants, and where they are."""
     folder = tmp_path_factory.mktemp("figures")
     volumes, sample = make(120)
@@ -130,7 +92,7 @@ def test_tables_read_back_from_files_draw_as_well(drawn, tmp_path):
 
 
 @pytest.mark.parametrize("case", ["nobody", "two", "one sex", "no cross-validation", "no dice"])
-def test_little_data_give_a_figure_that_says_so(case, tmp_path):
+def test_little_data_give_a_figure_that_says_so(case, tmp_path, make):
     volumes, sample = make(
         {"nobody": 2, "two": 2}.get(case, 20),
         sexes=("male",) if case == "one sex" else ("female", "male"),
@@ -147,7 +109,7 @@ def test_little_data_give_a_figure_that_says_so(case, tmp_path):
     assert {path.stem for path in paths} >= set(NAMES)
 
 
-def test_crowded_panels_count_instead_of_covering():
+def test_crowded_panels_count_instead_of_covering(make):
     volumes, sample = make(2 * scatter.CROWDED + 200)
     main = cohort.main_visit(cohort.measured(volumes, sample))
     tables = statistics.compute(volumes, sample)
@@ -159,7 +121,7 @@ def test_crowded_panels_count_instead_of_covering():
     assert counts.sum() == (main["sex"] == "female").sum()  # everyone is counted
 
 
-def test_bland_altman_lines_stand_at_the_tables_values():
+def test_bland_altman_lines_stand_at_the_tables_values(make):
     volumes, _ = make(40)
     folds = folds_of(volumes, 40)
     figure = validation.figure2(folds)
@@ -323,7 +285,7 @@ def test_comparison_figure_marks_what_lies_outside():
     assert "1 of 2" in figure.get_suptitle()
 
 
-def test_comparison_needs_no_judged_number(tmp_path):
+def test_comparison_needs_no_judged_number(tmp_path, make):
     volumes, sample = make(2)
     paper = pd.DataFrame(
         [["cohort.n", "x", "n", "all", "design", "5000", "", 5000, np.nan, ""]],

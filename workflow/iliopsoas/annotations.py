@@ -8,14 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from iliopsoas import files, grid
-from iliopsoas.label_images import Layer, load, resample, stem, unreadable
+from iliopsoas.label_images import (
+    Layer,
+    exchanged,
+    load,
+    overlapping,
+    resample,
+    stem,
+    unreadable,
+)
 from iliopsoas.status import Refused, Verdict
 
 _SIDE_IN_WORDS = re.compile(r"(?<![a-z])(left|right|l|r)(?![a-z])", re.IGNORECASE)
 _SIDE_IN_FILE = re.compile(r"[-_. ](left|right)$", re.IGNORECASE)
 
 IN_BODY = 0.8  # least share of a mask that lies within the body
-BOTH_SIDES = 0.01  # largest share of the smaller mask that the two may have in common
 
 
 def find(folder, eid, instance) -> list[Path]:
@@ -180,13 +187,10 @@ def _check(masks, body):
         raise Refused(
             Verdict.ANNOTATION_EMPTY, f"annotation: the {' and the '.join(empty)} mask is empty"
         )
-    x = {side: np.nonzero(mask)[0].mean() for side, mask in masks.items()}
-    if x["left"] <= x["right"]:
-        raise Refused(
-            Verdict.ANNOTATION_SIDES_EXCHANGED,
-            f"annotation: the left mask lies at x {x['left']:.0f}, the right at {x['right']:.0f}; "
-            "x grows to the patient's left",
-        )
+    if found := exchanged(masks):
+        raise Refused(Verdict.ANNOTATION_SIDES_EXCHANGED, f"annotation: {found}")
+    if found := overlapping(masks):
+        raise Refused(Verdict.ANNOTATION_UNREADABLE, f"annotation: {found}")
     inside = np.asanyarray(getattr(body, "dataobj", body)) > 0
     if inside.shape != masks["left"].shape:
         raise ValueError(f"body: expected shape {masks['left'].shape}, found {inside.shape}")
@@ -203,16 +207,10 @@ def _check(masks, body):
 def _merge(masks) -> np.ndarray:
     left, right = masks["left"], masks["right"]
     both = left & right
-    common = both.sum() / min(left.sum(), right.sum())
-    if common > BOTH_SIDES:
-        raise Refused(
-            Verdict.ANNOTATION_UNREADABLE,
-            f"annotation: {common:.0%} of the smaller mask belong to both sides",
-        )
     labels = np.zeros(left.shape, np.uint8)
     labels[right] = grid.RIGHT
     labels[left & ~both] = grid.LEFT
-    if common:  # a voxel of both sides goes to the nearer one
+    if both.any():  # a voxel of both sides goes to the nearer one
         x = (np.nonzero(left)[0].mean() + np.nonzero(right)[0].mean()) / 2
         labels[both] = np.where(np.nonzero(both)[0] > x, grid.LEFT, grid.RIGHT)
     return labels

@@ -21,6 +21,7 @@ from iliopsoas import grid
 from iliopsoas.status import Refused, Verdict
 
 SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
+BOTH_SIDES = 0.01  # largest share of the smaller mask that the two may have in common
 IN_GRID = 0.9  # least share of a mask's volume that lies within the stitched grid
 
 
@@ -219,3 +220,20 @@ def resample(mask, layer: Layer, reference, side: str) -> np.ndarray:
             "stitched volume: by its affine the mask belongs to another image",
         )
     return result
+
+
+def exchanged(masks: dict[str, np.ndarray]) -> str | None:
+    """What speaks for left and right being exchanged on the LAS grid; None where nothing does."""
+    x = {side: np.nonzero(mask)[0].mean() for side, mask in masks.items()}
+    if x["left"] > x["right"]:
+        return None
+    return (
+        f"left lies at x {x['left']:.0f}, right at {x['right']:.0f}; x grows to the patient's left"
+    )
+
+
+def overlapping(masks: dict[str, np.ndarray]) -> str | None:
+    """What speaks for one muscle drawn twice; None up to `BOTH_SIDES` of the smaller mask."""
+    left, right = masks["left"], masks["right"]
+    common = (left & right).sum() / min(left.sum(), right.sum())
+    return f"{common:.0%} of the smaller side belong to both" if common > BOTH_SIDES else None

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from iliopsoas import files, grid
-from iliopsoas.label_images import load, resample
+from iliopsoas.label_images import exchanged, load, overlapping, resample
 from iliopsoas.status import Refused, Verdict
 
-BOTH_SIDES = 0.01  # largest share of the smaller mask that the two may have in common
 _VERDICTS = {
     Verdict.ANNOTATION_UNREADABLE: Verdict.MASK_UNREADABLE,
     Verdict.ANNOTATION_OTHER_SPACE: Verdict.MASK_OTHER_SPACE,
@@ -113,19 +112,12 @@ def _check(masks, labels, values, name):
         raise Refused(
             Verdict.MASK_EMPTY, f"{name} mask: no voxel has a label of {asked}; found: {found}"
         )
-    left, right = masks["left"], masks["right"]
-    if not (left.any() and right.any()):
+    if not all(mask.any() for mask in masks.values()):
         return
-    x = {side: np.nonzero(mask)[0].mean() for side, mask in masks.items()}
-    if x["left"] <= x["right"]:
+    if found := exchanged(masks):
         raise Refused(
             Verdict.MASK_SIDES_EXCHANGED,
-            f"{name} mask: left lies at x {x['left']:.0f}, right at {x['right']:.0f}; x grows to "
-            "the patient's left: are the label numbers exchanged?",
+            f"{name} mask: {found}: are the label numbers exchanged?",
         )
-    common = (left & right).sum() / min(left.sum(), right.sum())
-    if common > BOTH_SIDES:
-        raise Refused(
-            Verdict.MASK_SIDES_OVERLAP,
-            f"{name} mask: {common:.0%} of the smaller side belong to both",
-        )
+    if found := overlapping(masks):
+        raise Refused(Verdict.MASK_SIDES_OVERLAP, f"{name} mask: {found}")

@@ -54,7 +54,7 @@ def page(released: dict, pictures: dict, minimum: int) -> str:
     ]
     for name, caption in TABLES.items():
         if name in released:
-            parts.append(_table(_formatted(name, released[name]), caption))
+            parts.append(formats.table_html(_formatted(name, released[name]), caption, _cell))
     for name, path in pictures.items():
         code = base64.b64encode(Path(path).read_bytes()).decode()
         caption = html.escape(CAPTIONS.get(name, name))
@@ -62,13 +62,8 @@ def page(released: dict, pictures: dict, minimum: int) -> str:
             f'<figure><img alt="{caption}" src="data:image/png;base64,{code}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
-    style = formats.STYLE + "\nimg{max-width:100%}figure{margin:2rem 0}table{margin:2rem 0}"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>Iliopsoas muscle volumes</title><style>{style}</style></head>\n<body>"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    style = "\nimg{max-width:100%}figure{margin:2rem 0}table{margin:2rem 0}"
+    return formats.page_html("Iliopsoas muscle volumes", "\n".join(parts), style)
 
 
 def _formatted(name: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -93,16 +88,4 @@ def _cell(value) -> str:
         return formats.MISSING
     if isinstance(value, float):
         return formats.MISSING if not math.isfinite(value) else f"{value:.4g}"
-    return "" if value is None else html.escape(str(value))
-
-
-def _table(table: pd.DataFrame, caption: str) -> str:
-    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in table.columns)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>"
-        for row in table.itertuples(index=False)
-    )
-    return (
-        f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>\n"
-        f"<tbody>{body}</tbody></table>"
-    )
+    return "" if value is None else str(value)

@@ -58,16 +58,28 @@ tbody tr:last-child td{border-bottom:2px solid #1a1a1a}
 """.strip()
 
 
-def to_html(table: pd.DataFrame, caption: str) -> str:
-    """A page with one formatted table: text cells, no script, nothing fetched."""
+def table_html(table: pd.DataFrame, caption: str, cell=str) -> str:
+    """The ``<table>`` of a table, escaped; `cell` turns a value into its text."""
     head = "".join(f"<th>{html.escape(str(name))}</th>" for name in table.columns)
     body = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        "<tr>" + "".join(f"<td>{html.escape(cell(value))}</td>" for value in row) + "</tr>"
         for row in table.itertuples(index=False)
     )
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(caption.split('.')[0])}</title><style>{STYLE}</style></head>\n"
-        f"<body><table><caption>{html.escape(caption)}</caption>\n"
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></body></html>\n"
+        f"<table><caption>{html.escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{body}\n</tbody></table>"
     )
+
+
+def page_html(title: str, body: str, style: str = "") -> str:
+    """A page of its own: no script, nothing fetched."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}{style}</style></head>\n"
+        f"<body>{body}</body></html>\n"
+    )
+
+
+def to_html(table: pd.DataFrame, caption: str) -> str:
+    """A page with one formatted table."""
+    return page_html(caption.split(".")[0], table_html(table, caption))
