@@ -1,11 +1,11 @@
 """How well quality control finds bad segmentations: recall at 10 % reviewed, calibration.
 
-    python benchmarks/quality.py RESULTS [--truth FOLDER] [--model FILE --learn N] [--output FILE]
+    python benchmarks/quality.py RESULTS [--truth FOLDER] [--fold N] [--output FILE]
 
-RESULTS is the results folder of a synthetic cohort (at least the target `crops`). What predicted
-quality learns from are the rows of the run's fold models, or, with `--model` and `--learn`, rows
-made here with that network from the first N annotated participants, none of whom may have
-trained it. The cohort that is judged are the participants without annotation and without
+RESULTS is the results folder of a synthetic cohort with its models. Predicted quality learns from
+the rows of the run's fold models and judges the final model's masks, as in the workflow; with
+`--fold`, from one fold's rows for the masks of that fold's network, which is what its intervals
+promise to cover. The cohort that is judged are the participants without annotation and without
 planted fault: their water and fat images after Dixon processing, and their landmarks.
 
 Each is segmented several times: sound, with the crop a little elsewhere and half of the time
@@ -28,7 +28,7 @@ import pandas as pd
 
 from iliopsoas import files, grid, segmentation, volumes
 from iliopsoas import landmarks as joints
-from iliopsoas.crops import CropReader, crop
+from iliopsoas.crops import crop
 from iliopsoas.phantom.acquisition import FIRST_SLICE_MM, GEOMETRY
 from iliopsoas.qc import evidence, quality
 from iliopsoas.qc.judge import judge
@@ -72,9 +72,13 @@ def swap_left_in(water, fat, landmarks, rng):
 
 
 def blurred(water, fat, landmarks, rng):
-    """Motion: the mean of 3 to 6 positions up to 3 to 12 voxels apart, front to back."""
+    """Motion: the mean of 3 to 6 positions up to 3 to 12 voxels apart, front to back.
+
+    Their middle is where the truth is: a body that is elsewhere as a whole is no failure.
+    """
     reach = int(rng.integers(3, 13))
     shifts = rng.integers(-reach, reach + 1, int(rng.integers(3, 7)))
+    shifts = shifts - round(shifts.mean())
 
     def moved(image):
         return np.mean([np.roll(image, int(shift), axis=1) for shift in shifts], axis=0)
@@ -172,18 +176,10 @@ def of_person(folder, truth, segmenter, normalisation, name, sound, planted, see
 # --- learning and judging -------------------------------------------------------------------------
 
 
-def learned_rows(results, model, learn, normalisation, segmenter) -> pd.DataFrame:
+def learned_rows(results, fold) -> pd.DataFrame:
     """What predicted quality learns from."""
-    if not model:
-        paths = sorted(Path(results).glob("model/fold-*/quality.tsv"))
-        return pd.concat([files.read_tsv(path) for path in paths], ignore_index=True)
-    reader = CropReader(sorted(Path(results).glob("shards/*/crops.h5")))
-    names = [name for name in reader.subjects if reader.has_label(name)][:learn]
-
-    def read(name, side):
-        return reader.read(name, side, normalisation), reader.read_label(name, side)
-
-    return quality.held_out_rows(names, read, quality.network(segmenter))
+    paths = sorted((results / "model").glob(f"fold-{fold or '*'}/quality.tsv"))
+    return pd.concat([files.read_tsv(path) for path in paths], ignore_index=True)
 
 
 def cohort_of(drawn, sample, ledgers):
@@ -267,7 +263,7 @@ def make_pool(results, truth, people, segmenter, normalisation, options, folder)
             each = (time.time() - start) / made
             print(f"{number + 1} of {len(people)} participants, {each:.0f} s each", flush=True)
         part = files.read_tsv(path)
-        parts.append(part.assign(refused=part["refused"].fillna("")))
+        parts.append(part.assign(refused=part["refused"].astype(object).fillna("")))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -333,8 +329,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path)
     parser.add_argument("--truth", type=Path, default=Path("resources/phantom/truth"))
-    parser.add_argument("--model", type=Path, help="network in place of the run's final model")
-    parser.add_argument("--learn", type=int, default=10, help="participants to learn from")
+    parser.add_argument("--fold", type=int, help="this fold's network, not the final one")
     parser.add_argument("--normalisation", default="published")
     parser.add_argument("--sound", type=int, default=4, help="sound variants of a participant")
     parser.add_argument("--planted", type=int, default=2, help="variants with each fault")
@@ -344,7 +339,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     results = options.results
-    model = options.model or results / "model/final/model.h5"
+    model = results / "model" / (f"fold-{options.fold}" if options.fold else "final") / "model.h5"
     segmenter = segmentation.Segmenter.load([model])
 
     sample = files.read_tsv(results / "cohort/sample.tsv")
@@ -369,13 +364,7 @@ def main() -> None:
     pool = make_pool(
         results, options.truth, people, segmenter, options.normalisation, options, folder
     )
-    path = folder / f"learned-{options.learn if options.model else 'folds'}.tsv"
-    if path.exists():
-        rows = files.read_tsv(path)
-    else:
-        rows = learned_rows(results, options.model, options.learn, options.normalisation, segmenter)
-        files.write_tsv(path, rows)
-
+    rows = learned_rows(results, options.fold)
     quality_model = quality.fit(rows)
     cohorts, sides = [], []
     for number in range(options.cohorts):

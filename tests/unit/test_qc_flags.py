@@ -309,11 +309,13 @@ def test_verdicts_put_the_worst_first_and_refused_ones_after_the_flagged():
     assert list(table["eid"][:4]) == list(sample.loc[[5, 3, 9, 8], "eid"])
     assert list(table["qc"][:4]) == ["serious", "serious", "note", "no_volume"]
     assert set(table["qc"][4:]) == {"pass"}
-    # predicted quality orders those whom the flags leave equal
-    predicted = sample.assign(**{flags.PREDICTED: np.linspace(0.9, 0.7, 120)})
+    # predicted quality orders those with the same verdict, however many flags they have
+    predicted = sample.assign(**{flags.PREDICTED: np.linspace(0.7, 0.9, 120)})
     ordered = flags.verdicts(predicted, found)["eid"]
-    assert list(ordered[:4]) == list(table["eid"][:4])
-    assert list(ordered[4:7]) == list(sample.loc[[119, 118, 117], "eid"])
+    assert list(ordered[:4]) == list(sample.loc[[3, 5, 9, 8], "eid"])
+    assert list(ordered[4:7]) == list(sample.loc[[0, 1, 2], "eid"])
+    predicted.loc[77, flags.PREDICTED] = np.nan
+    assert flags.verdicts(predicted, found)["eid"][4] == sample.loc[77, "eid"]
     assert table.loc[0, "flags"].split(",")[0] == "outside_body"
     noted = flags.annotate(volumes.table(sample, ledgers), table)
     assert list(noted.columns) == list(volumes.COLUMNS)

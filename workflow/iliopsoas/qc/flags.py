@@ -29,6 +29,7 @@ PREDICTED = "quality.predicted_dice"
 NO_VOLUME = "no_volume"  # severity of a participant that a stage refused
 # what a participant's flags amount to, from good to bad
 VERDICTS = ("pass", "note", "review", "serious", NO_VOLUME)
+WORST_FIRST = ("serious", "review", "note", NO_VOLUME, "pass")
 
 
 def limits_of(limits: Mapping | None) -> dict:
@@ -150,7 +151,7 @@ def verdicts(people, flags) -> pd.DataFrame:
     ----------
     people : DataFrame
         eid and instance of everyone; where there is ``quality.predicted_dice``, it orders those
-        whose flags are equal, the worst first.
+        with the same verdict.
     flags : DataFrame
         From `evaluate`.
 
@@ -159,8 +160,9 @@ def verdicts(people, flags) -> pd.DataFrame:
     DataFrame
         eid, instance, qc (`VERDICTS`), score, flags (comma-separated, the worst first).
         The score adds 100 for a serious flag, 10 for one to review, 1 for a note, each up to
-        twice that when far beyond its limit. Participants without a volume come after the
-        flagged (they cannot spoil a result), before those that pass.
+        twice that when far beyond its limit. Order: serious, review, note, without a volume
+        (they cannot spoil a result), pass; among these by predicted Dice, then by score.
+        Flags that say the same twice would otherwise stand before a mask that is wrong.
     """
     weight = flags["severity"].map(SEVERITIES | {NO_VOLUME: 0.5})
     distance = np.zeros(len(flags))
@@ -181,8 +183,11 @@ def verdicts(people, flags) -> pd.DataFrame:
     result["qc"] = result["_rank"].fillna(0).astype(int).map(dict(enumerate(VERDICTS)))
     result["score"] = result["score"].fillna(0.0).round(3)
     result["flags"] = result["flags"].fillna("")
-    order = ["score", *known]
-    result = result.sort_values(order, ascending=[False, True][: len(order)], kind="stable")
+    result["_place"] = result["qc"].map({name: place for place, name in enumerate(WORST_FIRST)})
+    # one without a prediction has nothing that could be measured
+    result = result.sort_values("score", ascending=False, kind="stable").sort_values(
+        ["_place", *known], kind="stable", na_position="first"
+    )
     return result[[*KEY, "qc", "score", "flags"]].reset_index(drop=True)
 
 
