@@ -325,6 +325,30 @@ def score(cohorts, sides) -> list[str]:
     return lines
 
 
+def out_of_fold(rows) -> list[str]:
+    """What predicted quality says of the crops it learned from, each by forests that did not."""
+    rows = rows.assign(fault=rows["fault"].fillna("").replace("", "as they are"))
+    error = rows["automatic_ml"] - rows["manual_ml"]
+    rows = rows.assign(
+        error=error.abs(),
+        inside=error.between(rows["error_low_ml"], rows["error_high_ml"]),
+        width=rows["error_high_ml"] - rows["error_low_ml"],
+        failed=rows["dice"] < quality.FAILED_DICE,
+    )
+    lines = [
+        "| crops | n | mean Dice | Dice below 0.8, % | error, median ml | interval covers, % |"
+    ]
+    lines[0] += " median width, ml |"
+    lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
+    for title, part in [*rows.groupby("fault"), ("all", rows)]:
+        lines.append(
+            f"| {title} | {len(part)} | {part['dice'].mean():.3f} "
+            f"| {100 * part['failed'].mean():.0f} | {part['error'].median():.0f} "
+            f"| {100 * part['inside'].mean():.1f} | {part['width'].median():.0f} |"
+        )
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path)
@@ -384,6 +408,11 @@ def main() -> None:
         f"{len(rows)} crops. {options.cohorts} cohorts of {options.size:,} drawn with replacement, "
         f"{PLANTED:.0%} with a fault; {REVIEWED:.0%} reviewed.",
         *score(cohorts, sides),
+        "",
+        "Out of fold, the crops that predicted quality learned from (with a mask, made worse by "
+        "`qc/degrade.py`):",
+        "",
+        *out_of_fold(quality_model.out_of_fold),
     ]
     print("\n".join(lines))
     if options.output:

@@ -45,6 +45,7 @@ MASK_FEATURES = (
 FEATURES = (*NETWORK_FEATURES, *MASK_FEATURES, "volume_ml")
 MIN_PEOPLE = 6  # fewer held-out participants teach nothing about others
 FAILED_DICE = 0.8
+SPREAD_LEAF = 20  # least rows in a leaf of the forest that predicts the error's size
 _ABSENT = -1.0  # trees treat a missing feature as a value of its own
 
 
@@ -164,8 +165,8 @@ def _design(table) -> np.ndarray:
     return table[list(FEATURES)].astype(float).fillna(_ABSENT).to_numpy()
 
 
-def _forest(seed: int) -> ExtraTreesRegressor:
-    return ExtraTreesRegressor(300, min_samples_leaf=2, random_state=seed, n_jobs=1)
+def _forest(seed: int, leaf: int = 2) -> ExtraTreesRegressor:
+    return ExtraTreesRegressor(300, min_samples_leaf=leaf, random_state=seed, n_jobs=1)
 
 
 @dataclass(frozen=True)
@@ -287,14 +288,17 @@ def fit(rows, coverage: float = 0.95, seed: int = 2020) -> QualityModel:
         out_ratio[test] = _forest(seed).fit(design[train], ratio[train]).predict(design[test])
     residual = np.abs(ratio - out_ratio)
     least = max(float(np.median(residual)) / 4, 1e-3)
+    # a size of error is noisier than an error: smoother, or single lucky residuals make scores huge
+    leaf = max(2, min(SPREAD_LEAF, len(found) // 10))
     out_spread = np.empty(len(found))
     for train, test in folds:
-        out_spread[test] = _forest(seed).fit(design[train], residual[train]).predict(design[test])
+        forest = _forest(seed, leaf).fit(design[train], residual[train])
+        out_spread[test] = forest.predict(design[test])
     target = np.maximum(residual, least)
     model = QualityModel(
         _forest(seed).fit(design, dice),
         _forest(seed).fit(design, ratio),
-        _forest(seed).fit(design, target),
+        _forest(seed, leaf).fit(design, target),
         _conformal(out_dice - dice, out_dice, coverage),
         _conformal(residual / np.maximum(out_spread, least), out_dice, coverage),
         found,
