@@ -15,7 +15,7 @@ if __name__ == "__main__":  # worker processes import this file
             files.read_tsv(snakemake.input.measured),
             stages.read_ledgers({stage: snakemake.input[stage] for stage in volumes.STAGES}),
             snakemake.params.qc,
-            snakemake.input.get("decisions") or None,
+            list(snakemake.input.decisions) or None,
             pd.concat(rows) if rows else None,
         )
         for note in found.notes:

@@ -12,6 +12,9 @@ from iliopsoas.status import InputError
 HEADER = "eid\tinstance\trater\tdecision\tnote\ttime\tmode\tjudged\n"
 
 
+ROW = "1000001\t2\tjf\taccept\t{note}\t2026-01-01T00:00:00Z\topen\tx\n"
+
+
 def votes(*rows):
     names = [*decisions.COLUMNS, *decisions.OPTIONAL]
     return pd.DataFrame(
@@ -37,8 +40,48 @@ def test_reading_keeps_the_newest_of_each_rater(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("data", "note"),
+    [
+        ((HEADER + ROW.format(note="seen")).replace("\n", "\r\n").encode(), "seen"),
+        ((HEADER + ROW.format(note="gr\u00f6\u00dfer")).encode("utf-16"), "gr\u00f6\u00dfer"),
+        ((HEADER + ROW.format(note='"cut, ""psoas"""')).encode(), 'cut, "psoas"'),
+        ((HEADER + ROW.format(note="\"open")).encode(), '"open'),
+        ((HEADER + "\n" + ROW.format(note="seen") + "\t" * 7 + "\n\n").encode(), "seen"),
+        ((HEADER.strip() + "\t\n" + ROW.format(note="seen")).encode(), "seen"),
+        ((HEADER + ROW.format(note="seen").strip() + "\t\t\n").encode(), "seen"),
+    ],
+    ids=["crlf", "utf-16", "quoted", "one quote", "empty lines", "wide header", "wide row"],
+)  # fmt: skip
+def test_a_file_that_went_through_a_spreadsheet_is_read(tmp_path, data, note):
+    path = tmp_path / "saved.tsv"
+    path.write_bytes(data)
+    read = decisions.read(path)
+    assert read["note"].tolist() == [note]
+    assert read[["eid", "decision", "judged"]].to_numpy().tolist() == [["1000001", "accept", "x"]]
+
+
+def test_files_that_a_system_hides_in_a_folder_are_passed_over(tmp_path):
+    (tmp_path / "a.tsv").write_text(HEADER + ROW.format(note=""))
+    (tmp_path / "._a.tsv").write_bytes(b"\0\5\x16\7\xff\xfe")
+    assert len(decisions.read(tmp_path)) == 1
+    assert len(decisions.read([tmp_path / "a.tsv"])) == 1
+
+
+def test_a_decision_taken_back_after_it_was_saved_no_longer_counts(tmp_path):
+    taken = ROW.format(note="").replace("accept", "reject")
+    (tmp_path / "1.tsv").write_text(HEADER + taken)
+    back = taken.replace("reject", "").replace("01-01", "01-02")
+    (tmp_path / "2.tsv").write_text(HEADER + back)
+    assert decisions.combine(decisions.read(tmp_path)).empty
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("", "column eid is missing"),
+        (HEADER + "1\t2\tjf\taccept\ta\tb\tt\topen\tx\n", "line 2: 9 cells, expected 8"),
+        (HEADER + "\n1\t2\tjf\tperhaps\t\tt\t\t\n", "line 3: decision must be"),
+        (HEADER + "1\t2\tjf\taccept\tgr\udcf6sser\tt\t\t\n", "line 2: the text is not UTF-8"),
         ("eid\tinstance\n1\t2\n", "column rater is missing"),
         (HEADER + "1\t2\tjf\tperhaps\t\tt\t\t\n", "line 2: decision must be"),
         (HEADER + "1\t2\tjf\taccept\t\tt\t\t\n1\t2\t\taccept\t\tt\t\t\n", "line 3: the rater"),
@@ -47,7 +90,7 @@ def test_reading_keeps_the_newest_of_each_rater(tmp_path):
 )
 def test_a_wrong_file_is_refused_with_file_and_line(tmp_path, text, expected):
     path = tmp_path / "wrong.tsv"
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     with pytest.raises(InputError, match=rf"wrong\.tsv.*{expected}"):
         decisions.read(path)
 
@@ -110,6 +153,56 @@ def test_kappa_is_that_of_scikit_learn_on_shared_participants():
     assert found["low"] < found["kappa"] < found["high"]
 
 
+def kappa_of(first, second):
+    rows = [(str(i), "a", decision, "", "") for i, decision in enumerate(first)]
+    rows += [(str(i), "b", decision, "", "") for i, decision in enumerate(second)]
+    return decisions.kappa(votes(*rows)).iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kappa"),
+    [
+        (["accept"], ["reject"], 0),
+        (["accept", "reject"], ["accept", "reject"], 1),
+        (["accept", "reject"], ["reject", "accept"], -1),
+        (["accept"] * 3, ["accept"] * 2 + ["reject"], 0),
+    ],
+)
+def test_kappa_of_few_participants_has_a_wide_interval(first, second, kappa):
+    found = kappa_of(first, second)
+    assert found["kappa"] == pytest.approx(kappa)
+    assert -1 <= found["low"] <= kappa <= found["high"] <= 1
+    assert found["high"] - found["low"] > 0.9
+
+
+def test_the_interval_of_complete_agreement_narrows_with_participants():
+    half = ["accept", "reject"]
+    lows = [kappa_of(half * n, half * n)["low"] for n in (5, 50, 500)]
+    # exact bound of 2n agreements of 2n; chance agreement is one half
+    assert lows == pytest.approx([(0.025 ** (0.5 / n) - 0.5) / 0.5 for n in (5, 50, 500)])
+
+
+def test_kappa_counts_todays_masks_and_blinded_decisions_before_open_ones():
+    volumes = pd.DataFrame({"eid": ["1", "2", "3"], "instance": "2", "segment_fingerprint": "new"})
+    table = votes(
+        ("1", "a", "accept", "", "new"),
+        ("1", "b", "accept", "", "new"),
+        ("2", "a", "accept", "", "old"),
+        ("2", "b", "reject", "", "new"),
+        ("3", "a", "reject", "", "new"),
+        ("3", "b", "accept", "", "new"),
+        ("9", "a", "accept", "", "new"),  # withdrawn
+        ("9", "b", "reject", "", "new"),
+    )
+    talked = votes(("3", "b", "reject", "", "new")).assign(time="u")
+    table = pd.concat([table.assign(mode="blinded"), talked], ignore_index=True)
+    found = decisions.kappa(table, volumes).iloc[0]
+    assert (found["participants"], found["agreement"]) == (2, 0.5)
+    combined = decisions.combine(table, volumes).set_index("eid")
+    assert combined.loc["3", "agree"]
+    assert combined.loc["3", "raters"] == 2
+
+
 def test_kappa_without_variation_or_shared_participants_is_missing():
     same = decisions.kappa(votes(("1", "a", "accept", "", ""), ("1", "b", "accept", "", "")))
     assert same.loc[0, "agreement"] == 1
@@ -164,6 +257,21 @@ def test_the_residual_failure_rate_counts_the_unflagged_alone():
     assert (found["drawn"], found["judged"], found["failed"]) == (100, 80, 3)
     expected = stats.binomtest(3, 80).proportion_ci(method="exact")
     assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
+
+
+def test_only_blinded_decisions_tell_the_residual_failure_rate(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text(
+        HEADER
+        + "1\t2\ta\taccept\t\t2026-01-01T00:00:00Z\tblinded\t\n"
+        + "1\t2\ta\treject\t\t2026-01-02T00:00:00Z\topen\t\n"
+        + "2\t2\ta\treject\t\t2026-01-02T00:00:00Z\topen\t\n"
+    )
+    read = decisions.read(path)
+    assert list(decisions.combine(read)["decision"]) == ["reject", "reject"]
+    drawn = pd.DataFrame({"eid": ["1", "2"], "instance": "2", "group": "unflagged"})
+    found = decisions.residual_failure_rate(decisions.combine(decisions.blind(read)), drawn)
+    assert (found["drawn"], found["judged"], found["failed"]) == (2, 1, 0)
 
 
 def test_nothing_judged_is_no_rate_and_no_failure_still_has_an_upper_bound():

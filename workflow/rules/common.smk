@@ -1,6 +1,7 @@
 # Paths and input functions that several stages share.
 
 import csv
+from pathlib import Path
 
 # The cores of this machine; on a cluster there is no --cores, and the profile's set-threads say it.
 CORES = workflow.resource_settings.cores or 1
@@ -91,6 +92,14 @@ def validation_examples(wildcards):
         return []
     folds = range(1, settings.training.folds + 1)
     return expand(result("model/fold-{fold}/examples.npz"), fold=folds)
+
+
+def review_decisions(wildcards):
+    """The files of decisions; a folder's own time does not say that a file in it changed."""
+    if not settings.qc.decisions:
+        return []
+    path = Path(settings.qc.decisions)
+    return sorted(map(str, path.glob("[!.]*.tsv"))) or [str(path)]
 
 
 def recovery_summary(wildcards):

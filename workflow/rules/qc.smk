@@ -25,7 +25,7 @@ rule qc_flags:
         segment=every_shard("segment.tsv"),
         volumes=every_shard("volumes.tsv"),
         quality_rows=quality_rows_of_folds,
-        decisions=settings.qc.decisions or [],
+        decisions=review_decisions,
     output:
         **{name: result(f"qc/{name}.tsv") for name in QC_TABLES},
         volumes=result("volumes.tsv"),

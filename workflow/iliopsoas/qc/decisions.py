@@ -1,5 +1,7 @@
 """What raters decided on the review page: read, combined, and turned into exclusions."""
 
+import codecs
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,56 +15,118 @@ from iliopsoas.status import InputError
 COLUMNS = [*KEY, "rater", "decision", "note", "time"]
 OPTIONAL = ["mode", "judged"]
 DECISIONS = ("accept", "reject", "redo")
+OPEN, BLINDED = "open", "blinded"  # mode: whether flags, numbers and identity were in sight
 
 
 def read(source) -> pd.DataFrame:
-    """Read the review page's TSV, or every ``*.tsv`` of a folder.
+    """Read TSVs of the review page, as saved or after a spreadsheet.
 
     Parameters
     ----------
-    source : path
+    source : path or list of paths
+        A file, or a folder of which every ``*.tsv`` is read.
 
     Returns
     -------
     DataFrame
-        `COLUMNS` and `OPTIONAL`, one row per participant and rater: the newest. Rows with an
-        empty decision (a note alone) are kept.
+        `COLUMNS` and `OPTIONAL`, one row per participant, rater and whether judged blinded: the
+        newest. Rows with an empty decision (a note alone, a decision taken back) are kept.
 
     Raises
     ------
     InputError
-        A missing file or column, an unknown decision, an empty rater; with file and line.
+        A missing file or column, a row with too many cells, an unknown decision, an empty
+        rater, a text that is not Unicode; with file and line.
     """
-    source = Path(source)
-    paths = sorted(source.glob("*.tsv")) if source.is_dir() else [source]
-    if not paths or not paths[0].exists():
-        raise InputError(f"review decisions: no file at {source}")
-    tables = []
-    for path in paths:
-        table = pd.read_csv(
-            path, sep="\t", dtype=str, keep_default_na=False, quoting=3, encoding="utf-8-sig"
+    sources = [Path(path) for path in (source if isinstance(source, list) else [source])]
+    paths = []
+    for path in sources:
+        # a system's own hidden files are no tables
+        paths += sorted(path.glob("[!.]*.tsv")) if path.is_dir() else [path]
+    if not paths or not all(path.exists() for path in paths):
+        raise InputError(f"review decisions: no file at {', '.join(map(str, sources))}")
+    merged = pd.concat([_table(path) for path in paths], ignore_index=True)
+    merged = merged.sort_values("time", kind="stable")
+    newest = ~merged.assign(mode=merged["mode"] == BLINDED).duplicated(
+        [*KEY, "rater", "mode"], keep="last"
+    )
+    return merged[newest].reset_index(drop=True)
+
+
+def _table(path) -> pd.DataFrame:
+    """One file's rows, all text."""
+    lines = re.split(r"\r\n|\r|\n", _decoded(path))
+    header = [_unquoted(cell).lower() for cell in lines[0].split("\t")]
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        raise InputError(
+            f"{path.name}: column {missing[0]} is missing; expected a TSV saved by the review "
+            f"page with {', '.join(COLUMNS)}"
         )
-        missing = [name for name in COLUMNS if name not in table.columns]
-        if missing:
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        cells = [_unquoted(cell) for cell in line.split("\t")]
+        if any(cells[len(header) :]):
             raise InputError(
-                f"{path.name}: column {missing[0]} is missing; expected a TSV saved by the review "
-                f"page with {', '.join(COLUMNS)}"
+                f"{path.name}, line {number}: {len(cells)} cells, expected {len(header)}"
             )
-        table = table.reindex(columns=[*COLUMNS, *OPTIONAL]).fillna("")
-        for name in [*KEY, "rater", "decision", "time", "mode"]:
-            table[name] = table[name].str.strip()
-        table["decision"] = table["decision"].str.lower()
+        row = dict.fromkeys([*COLUMNS, *OPTIONAL], "") | dict(zip(header, cells, strict=False))
+        row["decision"], row["mode"] = row["decision"].lower(), row["mode"].lower()
         for wrong, expected in (
-            (~table["decision"].isin([*DECISIONS, ""]), f"decision must be one of {DECISIONS}"),
-            (table["rater"] == "", "the rater is empty"),
-            ((table["eid"] == "") | (table["instance"] == ""), "eid or instance is empty"),
+            (row["decision"] not in (*DECISIONS, ""), f"decision must be one of {DECISIONS}"),
+            (not row["rater"], "the rater is empty"),
+            (not row["eid"] or not row["instance"], "eid or instance is empty"),
         ):
-            if wrong.any():
-                line = int(np.flatnonzero(wrong)[0]) + 2
-                raise InputError(f"{path.name}, line {line}: {expected}")
-        tables.append(table)
-    merged = pd.concat(tables, ignore_index=True).sort_values("time", kind="stable")
-    return merged.drop_duplicates([*KEY, "rater"], keep="last").reset_index(drop=True)
+            if wrong:
+                raise InputError(f"{path.name}, line {number}: {expected}")
+        rows.append(row)
+    return pd.DataFrame(rows, columns=[*COLUMNS, *OPTIONAL], dtype=object)
+
+
+def _decoded(path) -> str:
+    """A file's text: UTF-8, or UTF-16 as spreadsheets write "Unicode text"."""
+    data = Path(path).read_bytes()
+    encoding = "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{path.name}, line {line}: the text is not UTF-8; save the file as UTF-8 or "
+            "Unicode text"
+        ) from None
+
+
+def _unquoted(cell: str) -> str:
+    """A cell without the quotes that spreadsheets put around commas and quotes."""
+    cell = cell.strip()
+    if len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', ""):
+        return cell[1:-1].replace('""', '"').strip()
+    return cell
+
+
+def _votes(decisions, volumes=None) -> pd.DataFrame:
+    """Rows with a decision, on participants of `volumes`, and whether their mask is another now."""
+    votes = decisions[decisions["decision"] != ""].assign(stale=False)
+    if volumes is not None:
+        votes = votes.merge(volumes[[*KEY, "segment_fingerprint"]], on=KEY)
+        now = votes["segment_fingerprint"].astype(object)
+        now = now.where(now.notna(), "").astype(str)
+        votes["stale"] = (votes["judged"] != "") & (now != "") & (votes["judged"] != now)
+    return votes.sort_values("time", kind="stable")
+
+
+def unknown(decisions, volumes) -> int:
+    """Participants with decisions who are not in the volume table."""
+    known = pd.MultiIndex.from_frame(volumes[KEY])
+    return int((~pd.MultiIndex.from_frame(decisions[KEY].drop_duplicates()).isin(known)).sum())
+
+
+def blind(decisions) -> pd.DataFrame:
+    """Decisions taken without sight of flags; files without a mode do not say otherwise."""
+    return decisions[decisions["mode"] != OPEN]
 
 
 def combine(decisions, volumes=None) -> pd.DataFrame:
@@ -80,15 +144,12 @@ def combine(decisions, volumes=None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        eid, instance, decision, raters (count), agree, stale (count), notes. Raters who disagree:
-        the strictest decision holds (reject, then redo, then accept) until they settle it. Where
+        eid, instance, decision, raters (count), agree, stale (count), notes. Of a rater who
+        judged both blinded and openly the newer decision counts. Raters who disagree: the
+        strictest decision holds (reject, then redo, then accept) until they settle it. Where
         only stale decisions exist, the decision is empty.
     """
-    votes = decisions[decisions["decision"] != ""].assign(stale=False)
-    if volumes is not None:
-        votes = votes.merge(volumes[[*KEY, "segment_fingerprint"]], on=KEY)
-        now = votes["segment_fingerprint"].fillna("").astype(str)
-        votes["stale"] = (votes["judged"] != "") & (now != "") & (votes["judged"] != now)
+    votes = _votes(decisions, volumes).drop_duplicates([*KEY, "rater"], keep="last")
     strictness = {"accept": 0, "redo": 1, "reject": 2}
     rows = []
     for (eid, instance), group in votes.groupby(KEY):
@@ -120,20 +181,31 @@ def excluded(combined) -> pd.DataFrame:
     return out[KEY].assign(reason=reason).reset_index(drop=True)
 
 
-def kappa(decisions) -> pd.DataFrame:
+def kappa(decisions, volumes=None) -> pd.DataFrame:
     """Cohen's kappa for every two raters, on the participants both decided about.
+
+    Parameters
+    ----------
+    decisions : DataFrame
+        From `read`. Of a rater who judged both blinded and openly the blinded decision counts:
+        the open one may follow a talk with the other rater.
+    volumes : DataFrame, optional
+        volumes.tsv; decisions on other participants or other masks do not count.
 
     Returns
     -------
     DataFrame
         rater_a, rater_b, participants, agreement (share), kappa, low, high. The 95 % interval
-        uses the large-sample standard error of Fleiss, Cohen and Everitt (1969). Kappa is
-        missing where chance agreement is complete, as when both gave one and the same decision.
+        uses the large-sample standard error of Fleiss, Cohen and Everitt (1969); where that is 0
+        or unknown, as in complete agreement, the exact interval of the agreement (Clopper and
+        Pearson), with the chance agreement as observed. Kappa is missing where chance agreement
+        is complete, as when both gave one and the same decision.
     """
-    wide = {
-        rater: group.set_index(KEY)["decision"]
-        for rater, group in decisions[decisions["decision"] != ""].groupby("rater")
-    }
+    votes = _votes(decisions, volumes)
+    votes = votes[~votes["stale"]].assign(_blind=votes["mode"] == BLINDED)
+    votes = votes.sort_values("_blind", kind="stable")
+    votes = votes.drop_duplicates([*KEY, "rater"], keep="last")
+    wide = {rater: group.set_index(KEY)["decision"] for rater, group in votes.groupby("rater")}
     raters, rows = sorted(wide), []
     for i, first in enumerate(raters):
         for second in raters[i + 1 :]:
@@ -152,15 +224,22 @@ def _kappa(pair) -> dict:
         return {}
     table = pd.crosstab(pair["a"], pair["b"])
     used = sorted(set(table.index) | set(table.columns))
-    agreement = float((pair["a"] == pair["b"]).mean())
+    table = table.reindex(index=used, columns=used, fill_value=0)
+    agreed = int(np.diag(table).sum())
     if len(used) < 2:
-        return {"agreement": agreement}
-    found = cohens_kappa(table.reindex(index=used, columns=used, fill_value=0))
+        return {"agreement": agreed / len(pair)}
+    with np.errstate(invalid="ignore"):
+        found = cohens_kappa(table)
+    low, high = found.kappa_low, found.kappa_upp
+    if not high - low > 1e-9:
+        chance = float((table.sum(axis=0) * table.sum(axis=1)).sum()) / len(pair) ** 2
+        shares = np.array(proportion_confint(agreed, len(pair), method="beta"))
+        low, high = (shares - chance) / (1 - chance)
     return {
-        "agreement": agreement,
+        "agreement": agreed / len(pair),
         "kappa": float(found.kappa),
-        "low": max(float(found.kappa_low), -1.0),
-        "high": min(float(found.kappa_upp), 1.0),
+        "low": max(float(low), -1.0),
+        "high": min(float(high), 1.0),
     }
 
 
@@ -170,7 +249,7 @@ def residual_failure_rate(decisions, drawn, confidence: float = 0.95) -> dict:
     Parameters
     ----------
     decisions : DataFrame
-        From `combine`: one decision per participant.
+        From `combine` of `blind` decisions: one per participant.
     drawn : DataFrame
         From `audit.draw`; its decoys do not count.
     confidence : float

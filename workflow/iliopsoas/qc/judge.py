@@ -67,6 +67,15 @@ def _predicted(cohort, rows, coverage, notes):
     return quality.participants(features, model)
 
 
+def _count_open(combined, blind, drawn) -> int:
+    """Drawn unflagged participants with a decision that counts, but none taken blinded."""
+    sample = drawn.loc[drawn["group"] == "unflagged", KEY]
+    counted = [
+        len(sample.merge(table[table["decision"] != ""], on=KEY)) for table in (combined, blind)
+    ]
+    return counted[0] - counted[1]
+
+
 def judge(sample, volumes, ledgers, settings=None, decided=None, quality_rows=None) -> Judgement:
     """Flags, verdicts, predicted quality, exclusions and report tables of a cohort.
 
@@ -78,8 +87,8 @@ def judge(sample, volumes, ledgers, settings=None, decided=None, quality_rows=No
         Stage to ledger.
     settings : mapping, optional
         Section qc of the configuration; missing keys take its defaults.
-    decided : DataFrame or path, optional
-        Review decisions: a TSV, a folder of them, or what `decisions.read` returned.
+    decided : DataFrame, path or list of paths, optional
+        Review decisions: TSVs, a folder of them, or what `decisions.read` returned.
     quality_rows : DataFrame or QualityModel, optional
         From `quality.held_out_rows`, or what `quality.fit` made of them.
     """
@@ -102,6 +111,16 @@ def judge(sample, volumes, ledgers, settings=None, decided=None, quality_rows=No
     stale = int((combined["decision"] == "").sum())
     if stale:
         notes.append(f"{stale} participants have only decisions on earlier masks; look again")
+    absent = decisions.unknown(decided, volumes)
+    if absent:
+        notes.append(f"decisions on {absent} participants who are not in this run do not count")
+    blind = decisions.combine(decisions.blind(decided), volumes)
+    seen = _count_open(combined, blind, drawn)
+    if seen:
+        notes.append(
+            f"{seen} participants of the blinded sample were judged with their flags in sight "
+            "only: they do not count for the residual failure rate"
+        )
     excluded = decisions.excluded(combined)
     return Judgement(
         volumes=flags.annotate(volumes, verdicts),
@@ -113,8 +132,8 @@ def judge(sample, volumes, ledgers, settings=None, decided=None, quality_rows=No
         drawn=drawn,
         decided=combined,
         excluded=excluded,
-        kappa=decisions.kappa(decided),
-        residual=pd.DataFrame([decisions.residual_failure_rate(combined, drawn)]),
+        kappa=decisions.kappa(decided, volumes),
+        residual=pd.DataFrame([decisions.residual_failure_rate(blind, drawn)]),
         shares=report.shares(cohort, verdicts, excluded),
         before_after=report.before_after(cohort, verdicts, excluded),
         notes=notes,
