@@ -280,6 +280,38 @@ def test_one_sex_or_no_spread_is_no_error():
     assert summary.loc["volume_outlier", "evaluated"] == 60
 
 
+def test_a_covariate_that_hardly_anybody_has_is_left_out_and_named():
+    sample, ledgers = make_cohort()
+    sample.loc[np.arange(PEOPLE) % 25 != 0, "bmi"] = np.nan
+    height = sample["height_cm"]
+    _, summary = run(sample, ledgers)
+    row = summary.set_index("flag").loc["volume_outlier"]
+    assert row["evaluated"] == PEOPLE
+    assert row["method"].startswith("robust regression")
+    assert row["method"].endswith("without bmi: seldom known")
+    assert "bmi" not in summary.set_index("flag").loc["length_outlier", "method"]
+    # height is still adjusted for
+    totals = ledgers["volumes"]["total_ml"]
+    covariates = sample[["height_cm", "bmi"]]
+    z = robust.regression_z(np.log(totals), covariates, sample["sex"]).z
+    for sex in ("female", "male"):
+        rows = sample["sex"] == sex
+        assert abs(np.corrcoef(z[rows], height[rows])[0, 1]) < 0.1
+        assert np.corrcoef(totals[rows], height[rows])[0, 1] > 0.3
+
+
+def test_rounding_error_is_no_spread():
+    rng = np.random.default_rng(2)
+    x = pd.DataFrame({"height": rng.normal(170, 7, 200)})
+    y = 5.0 + 0.01 * x["height"]
+    sex = pd.Series(["female"] * 200)
+    assert robust.regression_z(y, x, sex).z.isna().all()
+    noise = pd.Series(1e-14 * rng.normal(size=200))
+    assert robust.grouped_z(noise, sex).z.isna().all()
+    judged = robust.regression_z(y + rng.normal(0, 0.01, 200), x, sex).z
+    assert judged.std() == pytest.approx(1, abs=0.2)
+
+
 def test_limits_come_from_the_configuration():
     sample, ledgers = make_cohort(60)
     found, _ = run(sample, ledgers, min_snr=1000)

@@ -1,16 +1,20 @@
 """Robust location, scale and regression for cohorts of any size."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
 from scipy import stats
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 MIN_GROUP = 10  # fewest values of one group whose median and MAD say anything
 MIN_PER_COEFFICIENT = 4  # fewest participants per coefficient of a regression
 MIN_REGRESSION = 20
 MIN_OWN_FIT = 50  # from here each sex gets its own coefficients and scale
+MIN_KNOWN = 0.5  # a covariate known for a smaller share of a cohort is left out
+_ROUNDING = 1e-9  # a spread that is rounding error alone, absolute and of the largest value
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,13 @@ class Scores:
     method: str
 
 
-def _scale(residuals) -> float:
-    """Median absolute deviation as a standard deviation, not-a-number where it is 0."""
+def _scale(residuals, values) -> float:
+    """Median absolute deviation as a standard deviation, not-a-number where there is none.
+
+    Deviations of `values` that are rounding error alone are no spread.
+    """
     spread = stats.median_abs_deviation(residuals, scale="normal")
-    return float(spread) if spread > 0 else np.nan
+    return float(spread) if spread > _ROUNDING * max(np.abs(values).max(), 1.0) else np.nan
 
 
 def grouped_z(values: pd.Series, groups: pd.Series) -> Scores:
@@ -42,20 +49,22 @@ def grouped_z(values: pd.Series, groups: pd.Series) -> Scores:
     z = pd.Series(np.nan, index=values.index)
     for _, group in values.dropna().groupby(groups):
         if len(group) >= MIN_GROUP:
-            z[group.index] = (group - group.median()) / _scale(group)
+            z[group.index] = (group - group.median()) / _scale(group, group)
     return Scores(z, f"robust z within groups of at least {MIN_GROUP}")
 
 
 def _fit(y: np.ndarray, design: np.ndarray) -> np.ndarray:
     """Residuals, in robust standard deviations, of a Tukey biweight fit started from Huber's."""
-    huber = sm.RLM(y, design, M=sm.robust.norms.HuberT()).fit()
-    if not huber.scale > 0:
-        return np.full(len(y), np.nan)
-    tukey = sm.RLM(y, design, M=sm.robust.norms.TukeyBiweight()).fit(start_params=huber.params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of an exact fit: not judged below
+        huber = sm.RLM(y, design, M=sm.robust.norms.HuberT()).fit()
+        if np.isnan(_scale(y - design @ huber.params, y)):
+            return np.full(len(y), np.nan)
+        tukey = sm.RLM(y, design, M=sm.robust.norms.TukeyBiweight()).fit(start_params=huber.params)
     residuals = y - design @ tukey.params
     # residuals of p fitted coefficients are too small by this factor
     freedom = np.sqrt(len(y) / max(len(y) - design.shape[1], 1))
-    return residuals / (_scale(residuals) * freedom)
+    return residuals / (_scale(residuals, y) * freedom)
 
 
 def _design(covariates: pd.DataFrame) -> np.ndarray:
@@ -81,21 +90,26 @@ def regression_z(y: pd.Series, covariates: pd.DataFrame, sex: pd.Series) -> Scor
     Notes
     -----
     Tukey's biweight, so that failures do not pull the fit (Huber and Ronchetti, Robust
-    Statistics, 2009, chapter 7). A cohort too small for it (fewer than `MIN_REGRESSION`
-    or than `MIN_PER_COEFFICIENT` per coefficient) falls back to `grouped_z` within sex, which
-    ignores the covariates; `Scores.method` says which.
+    Statistics, 2009, chapter 7). A covariate that less than `MIN_KNOWN` of the cohort has is
+    left out, rather than judging few. A cohort too small for a regression (fewer than
+    `MIN_REGRESSION` or than `MIN_PER_COEFFICIENT` per coefficient) falls back to `grouped_z`
+    within sex, which ignores the covariates; `Scores.method` says which.
     """
     z = pd.Series(np.nan, index=y.index)
+    judged = covariates[y.notna() & sex.notna()]
+    rare = judged.columns[judged.notna().mean() < MIN_KNOWN]
+    without = f"; without {', '.join(rare)}: seldom known" if len(rare) else ""
+    covariates = covariates.drop(columns=rare)
     complete = y.notna() & covariates.notna().all(axis=1) & sex.notna()
     sizes = sex[complete].value_counts()
     coefficients = covariates.shape[1] + 1
     if len(sizes) and sizes.min() >= max(MIN_OWN_FIT, MIN_PER_COEFFICIENT * coefficients):
         for _, rows in y[complete].groupby(sex[complete]):
             z[rows.index] = _fit(rows.to_numpy(float), _design(covariates.loc[rows.index]))
-        return Scores(z, "robust regression (Tukey biweight) within each sex")
+        return Scores(z, "robust regression (Tukey biweight) within each sex" + without)
     if complete.sum() >= max(MIN_REGRESSION, MIN_PER_COEFFICIENT * (coefficients + 1)):
         explained = covariates.assign(_sex=sex.factorize(sort=True)[0])[complete]
         z[complete] = _fit(y[complete].to_numpy(float), _design(explained.astype(float)))
-        return Scores(z, "robust regression (Tukey biweight), both sexes together")
+        return Scores(z, "robust regression (Tukey biweight), both sexes together" + without)
     plain = grouped_z(y, sex)
     return Scores(plain.z, "cohort too small for a regression: " + plain.method)
