@@ -29,7 +29,7 @@ ARGUMENTS = [
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>\u2028\'"&'
 
 
-def write_page(folder, people, flagged=30):
+def write_page(folder, people, flagged=30, mask="abc"):
     """A page of `people` participants, worst first; the first ten refused readings are hostile."""
     rng = np.random.default_rng(5)
     key = pd.DataFrame({"eid": (1000001 + 7 * np.arange(people)).astype(str), "instance": "2"})
@@ -44,7 +44,7 @@ def write_page(folder, people, flagged=30):
         difference_ml=difference,
         imi_ml_m2=total / 2.9,
         left_fat_fraction_median_percent=rng.normal(8, 2, people),
-        segment_fingerprint="abc",
+        segment_fingerprint=mask,
     )
     sample = key.assign(sex=np.where(male, "male", "female"), age=60, height_cm=170.0, bmi=25.0)
     qc = np.where(np.arange(people) < flagged, "review", "pass")
@@ -207,6 +207,107 @@ def test_keys_decide_move_and_undo(page, page_folder):
     assert rows[0]["mode"] == "open"
 
 
+def keys_at_once(page, *keys, repeat=False):
+    """Key presses with nothing drawn between them, as a fast hand or a held key makes them."""
+    before = int(page.evaluate("document.body.dataset.ready"))
+    page.evaluate(
+        """([keys, repeat]) => keys.forEach((key) => document.body.dispatchEvent(
+            new KeyboardEvent("keydown", {key, repeat, bubbles: true, cancelable: true})))""",
+        [keys, repeat],
+    )
+    if not repeat:
+        ready(page, before + len(keys))
+
+
+def test_fast_keys_decide_about_one_participant_each(page, page_folder):
+    visit(page, page_folder)
+    sign(page, "jf")
+    keys_at_once(page, "a", "r", "D")  # the last with the capitals locked
+    rows, _ = saved(page)
+    assert [(row["eid"], row["decision"]) for row in rows] == [
+        ("1000001", "accept"),
+        ("1000008", "reject"),
+        ("1000015", "redo"),
+    ]
+
+
+def test_a_key_held_down_decides_about_nobody_else(page, page_folder):
+    visit(page, page_folder)
+    sign(page, "jf")
+    press(page, "a")
+    keys_at_once(page, "a", "a", "a", repeat=True)
+    press(page, "n")
+    assert name(page) == "1000015"
+    assert page.inner_text("#progress") == "1 decided"
+
+
+def test_a_decision_on_an_earlier_mask_is_to_be_taken_again(page, tmp_path):
+    visit(page, write_page(tmp_path, 60))
+    sign(page, "jf")
+    press(page, "r")
+    press(page, "a")
+    write_page(tmp_path, 60, mask="new")
+    page.reload()
+    ready(page)
+    assert page.inner_text("#decision") == "rejected, an earlier mask"
+    page.keyboard.press("e")
+    page.keyboard.insert_text("seen again")
+    page.keyboard.press("Enter")  # a note alone does not renew the decision
+    press(page, "n")
+    press(page, "a")
+    rows, _ = saved(page)
+    assert {(row["eid"], row["decision"], row["judged"]) for row in rows} == {
+        ("1000001", "", "new"),
+        ("1000008", "accept", "new"),
+    }
+
+
+def test_what_is_undone_after_saving_is_said_in_the_next_tsv(page, page_folder, tmp_path):
+    visit(page, page_folder)
+    sign(page, "jf")
+    press(page, "r")
+    _, first = saved(page)
+    (tmp_path / "first.tsv").write_text(first.replace("Z\topen", "\topen"))  # earlier
+    press(page, "u")
+    assert page.inner_text("#decision") == "undecided"
+    rows, second = saved(page)
+    assert [(row["eid"], row["decision"]) for row in rows] == [("1000001", "")]
+    (tmp_path / "second.tsv").write_text(second)
+    assert decisions.combine(decisions.read(tmp_path)).empty
+    page.reload()
+    ready(page)
+    assert page.inner_text("#decision") == "undecided"
+
+
+def test_two_tabs_save_what_was_decided_in_both(page, page_folder):
+    visit(page, page_folder)
+    sign(page, "jf")
+    other = page.context.new_page()
+    visit(other, page_folder)
+    press(other, "a")
+    until(page, "reviewStore.count('jf') == 1")
+    press(page, "n")
+    press(page, "r")
+    rows, _ = saved(page)
+    assert {row["eid"]: row["decision"] for row in rows} == {
+        "1000001": "accept",
+        "1000008": "reject",
+    }
+
+
+def test_a_tsv_that_went_through_a_spreadsheet_is_read_back(page, page_folder, tmp_path):
+    visit(page, page_folder)
+    sheet = tmp_path / "sheet.tsv"
+    sheet.write_bytes(
+        b"\xef\xbb\xbfeid\tinstance\trater\tdecision\tnote\ttime\r\n"
+        b'1000001\t2\tjf\tReject\t"cut, ""psoas"""\t2026-01-01T00:00:00Z\r\n\t\t\t\t\t\r\n'
+    )
+    page.set_input_files("#file", sheet)
+    sign(page, "jf")
+    text_is(page, "decision", "rejected")
+    assert page.input_value("#note") == 'cut, "psoas"'
+
+
 def test_decisions_survive_a_reload_and_raters_do_not_mix(page, page_folder):
     visit(page, page_folder)
     sign(page, "jf")
@@ -242,6 +343,9 @@ def test_a_flag_filters_and_undecided_only_passes_over_the_decided(page, page_fo
     page.locator("#case").focus()
     press(page, "n")
     assert name(page) == labels[2]
+    page.reload()
+    ready(page)
+    text_is(page, "name", labels[2])  # the work goes on where it was left
 
 
 def test_a_hostile_note_stays_text_everywhere(page, page_folder, tmp_path):
@@ -307,10 +411,33 @@ def test_the_blinded_sample_shows_pictures_alone(page, page_folder):
     shown = page.inner_text("main") + page.inner_text("#listing")
     assert "10000" not in shown
     assert "ml" not in page.inner_text(".middle").split()
+    until(page, "document.getElementById('blind').width == 40")  # the picture is there
+    drawn = [str(1000001 + 7 * (380 + number)) for number in range(20)]
+    assert not [eid for eid in drawn if eid in page.content()]
     press(page, "a")
     rows, _ = saved(page)
     assert rows[0]["mode"] == "blinded"
-    assert rows[0]["eid"] == str(1000001 + 7 * 380)
+    assert rows[0]["eid"] == drawn[0]
+
+
+def test_a_blinded_decision_is_kept_beside_an_open_one(page, page_folder):
+    visit(page, page_folder)
+    sign(page, "jf")
+    first = str(1000001 + 7 * 380)
+    page.fill("#query", first)
+    page.keyboard.press("Enter")
+    text_is(page, "name", first)
+    press(page, "r")
+    choose(page, "blinded")
+    assert page.inner_text("#decision") == "undecided"  # what was seen openly would tell
+    press(page, "a")
+    choose(page, "all")
+    assert page.inner_text("#progress") == "1 decided"
+    rows, _ = saved(page)
+    assert [(row["mode"], row["decision"]) for row in rows] == [
+        ("open", "reject"),
+        ("blinded", "accept"),
+    ]
 
 
 def test_the_page_has_names_for_everything_that_can_be_pressed(page, page_folder):

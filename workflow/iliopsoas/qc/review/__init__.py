@@ -6,6 +6,7 @@ read until it is looked at.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -176,8 +177,10 @@ def build(
     }
     rows = list(zip(*columns.values(), strict=True))
     chunks = range(0, len(rows), CHUNK)
+    content = hashlib.sha256()
     for number, start in enumerate(chunks):
         text = _script("rows", number, rows[start : start + CHUNK])
+        content.update(text.encode())
         files.write_text(folder / "data" / f"rows-{number}.js", text)
     for name, number in numbers.items():
         found = sorted({int(rank) for rank in ranks[(flags["flag"] == name).to_numpy()]})
@@ -188,6 +191,7 @@ def build(
     blinded = positions.get_indexer(pd.MultiIndex.from_frame(drawn[KEY]))
     head = {
         "title": title,
+        "version": content.hexdigest()[:12],
         "participants": len(rows),
         "chunk": CHUNK,
         "columns": list(columns),

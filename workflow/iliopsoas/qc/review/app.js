@@ -12,6 +12,8 @@
 
   const rater = () => reviewStore.clean($("rater").value).replace(/^:+/, "");
   const blinded = () => list.key === "blinded";
+  const mode = () => (blinded() ? "blinded" : "open");
+  const decisionOf = (one) => reviewStore.of(rater(), one, mode());
   let silence = 0;
   function say(text) {
     $("status").textContent = text;
@@ -57,13 +59,14 @@
     const who = rater();
     if (row) {
       reviewView.participant(
-        head, row, reviewStore.of(who, row.name), blinded(), position, list.length,
+        head, row, decisionOf(row), blinded(), position, list.length,
       );
     } else {
       $("name").textContent = "Nobody in this list";
     }
-    const decisionOf = (name) => reviewStore.of(who, name);
-    reviewView.listing(head, rows, position, blinded(), first, list.length, decisionOf, go);
+    reviewView.listing(head, rows, position, blinded(), first, list.length, decisionOf, (to) =>
+      attempt(() => go(to)),
+    );
     $("case").hidden = !row;
     $("undo").disabled = !reviewStore.canUndo();
     const unsaved = reviewStore.unsaved();
@@ -88,8 +91,7 @@
     if ($("undecided").checked) {
       while (to >= 0 && to < list.length) {
         const there = await reviewData.row(list.rank(to));
-        const decision = reviewStore.of(rater(), there.name);
-        if (!decision || !decision.decision) break;
+        if (!decisionOf(there)?.decision) break;
         to += by;
       }
     }
@@ -103,9 +105,9 @@
   async function choose(key) {
     list = await open(key);
     reviewStore.setting("list", key);
-    reviewView.lists(head, key, (next) => attempt(choose(next)));
+    reviewView.lists(head, key, (next) => attempt(() => choose(next)));
     await go(0);
-    if ($("undecided").checked && row && reviewStore.of(rater(), row.name)?.decision) await step(1);
+    if ($("undecided").checked && row && decisionOf(row)?.decision) await step(1);
   }
 
   async function decide(decision) {
@@ -117,21 +119,21 @@
     }
     warn("");
     const note = $("note").value;
-    reviewStore.decide(row, rater(), { decision, note }, blinded() ? "blinded" : "open");
+    reviewStore.decide(row, rater(), { decision, note }, mode());
     say(`${blinded() ? "Case" : row.eid}: ${decision}`);
     await step(1);
   }
 
   async function keepNote() {
     if (!row) return;
-    const known = reviewStore.of(rater(), row.name);
+    const known = decisionOf(row);
     const note = reviewStore.clean($("note").value);
     if (note === (known ? known.note : "")) return;
     if (!rater()) {
       warn("Enter your initials first: every note carries its rater.");
       return;
     }
-    reviewStore.decide(row, rater(), { note }, blinded() ? "blinded" : "open");
+    reviewStore.decide(row, rater(), { note }, mode());
     await draw();
   }
 
@@ -158,7 +160,7 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     reviewStore.saved();
     say("Saved: " + link.download);
-    attempt(draw());
+    return draw();
   }
 
   async function loadFile(file) {
@@ -185,7 +187,11 @@
     $("case").focus();
   }
 
-  const attempt = (work) => work.catch((error) => warn(`The page’s data: ${error.message}.`));
+  // one after the other: a key pressed before the last one is drawn must not decide on its row
+  let last = Promise.resolve();
+  function attempt(action) {
+    last = last.then(action).catch((error) => warn(`The page’s data: ${error.message}.`));
+  }
   const KEYS = {
     a: () => decide("accept"),
     r: () => decide("reject"),
@@ -195,63 +201,72 @@
     p: () => step(-1),
     ArrowLeft: () => step(-1),
     u: undo,
-    e: async () => $("note").focus(),
-    z: async () => $("figure").classList.toggle("large"),
-    s: async () => save(),
-    "/": async () => $("query").focus(),
-    "?": async () => $("helpbox").showModal(),
+    s: save,
+  };
+  const MOVES = ["n", "p", "ArrowRight", "ArrowLeft"];
+  // these wait for nothing: what is typed next belongs into the field
+  const AT_ONCE = {
+    e: () => $("note").focus(),
+    z: () => $("figure").classList.toggle("large"),
+    Escape: () => $("figure").classList.remove("large"),
+    "/": () => $("query").focus(),
+    "?": () => $("helpbox").showModal(),
   };
 
   document.addEventListener("keydown", (event) => {
     const typing = event.target.matches("input:not([type=checkbox]), textarea");
     if (typing && event.key === "Escape") event.target.blur();
     if (typing || event.ctrlKey || event.metaKey || event.altKey || $("helpbox").open) return;
-    const action = KEYS[event.key];
-    if (!action) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (!KEYS[key] && !AT_ONCE[key]) return;
     event.preventDefault();
-    attempt(action());
+    if (event.repeat && !MOVES.includes(key)) return; // a key held down decides once
+    if (AT_ONCE[key]) AT_ONCE[key]();
+    else attempt(KEYS[key]);
   });
   for (const button of document.querySelectorAll("[data-decision]")) {
-    button.addEventListener("click", () => attempt(decide(button.dataset.decision)));
+    button.addEventListener("click", () => attempt(() => decide(button.dataset.decision)));
   }
   const on = (id, event, action) => $(id).addEventListener(event, action);
-  on("next", "click", () => attempt(step(1)));
-  on("previous", "click", () => attempt(step(-1)));
-  on("later", "click", () => attempt(go((Math.floor(position / PAGE) + 1) * PAGE)));
-  on("earlier", "click", () => attempt(go((Math.floor(position / PAGE) - 1) * PAGE)));
-  on("undo", "click", () => attempt(undo()));
-  on("save", "click", save);
+  on("next", "click", () => attempt(() => step(1)));
+  on("previous", "click", () => attempt(() => step(-1)));
+  on("later", "click", () => attempt(() => go((Math.floor(position / PAGE) + 1) * PAGE)));
+  on("earlier", "click", () => attempt(() => go((Math.floor(position / PAGE) - 1) * PAGE)));
+  on("undo", "click", () => attempt(undo));
+  on("save", "click", () => attempt(save));
   on("load", "click", () => $("file").click());
   on("file", "change", () => {
-    for (const file of $("file").files) attempt(loadFile(file));
+    for (const file of $("file").files) attempt(() => loadFile(file));
     $("file").value = "";
   });
   on("help", "click", () => $("helpbox").showModal());
   on("picture", "click", () => $("figure").classList.toggle("large"));
-  on("note", "change", () => attempt(keepNote()));
+  on("note", "change", () => attempt(keepNote));
   on("note", "keydown", (event) => event.key === "Enter" && $("note").blur());
   on("rater", "change", () => {
     reviewStore.setting("rater", rater());
     $("rater").value = rater();
     warn("");
-    attempt(draw());
+    attempt(draw);
   });
+  on("undecided", "change", () => reviewStore.setting("undecided", String($("undecided").checked)));
   on("rater", "keydown", (event) => event.key === "Enter" && $("rater").blur());
   on("search", "submit", (event) => {
     event.preventDefault();
     $("query").blur();
-    attempt(find($("query").value));
+    attempt(() => find($("query").value));
   });
   addEventListener("beforeunload", (event) => {
     if (!reviewStore.isPersistent() && reviewStore.unsaved()) event.preventDefault();
   });
 
   $("rater").value = reviewStore.setting("rater");
+  $("undecided").checked = reviewStore.setting("undecided") === "true";
   try {
     head = await reviewData.start();
     document.title = $("title").textContent = "Review · " + head.title;
-    const last = reviewStore.setting("list") || "all";
-    await choose(last).catch(() => choose("all"));
+    const before = reviewStore.setting("list") || "all";
+    await choose(before).catch(() => choose("all"));
   } catch (error) {
     warn(`The page’s data: ${error.message}. Open index.html from the folder it was written to.`);
   }

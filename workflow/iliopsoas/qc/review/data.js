@@ -8,13 +8,17 @@ const reviewData = (() => {
   const MOST_CHUNKS = 40;
   let head = null;
 
+  // a web server's pages may come from the browser's cache: never mix two versions of the data
+  const isServed = location.protocol.startsWith("http");
+  const version = () => (isServed ? "?" + (head ? head.version : Date.now()) : "");
+
   function load(file) {
     if (!waiting.has(file)) {
       waiting.set(
         file,
         new Promise((resolve, reject) => {
           const script = document.createElement("script");
-          script.src = "data/" + file;
+          script.src = "data/" + file + version();
           script.onload = () => {
             script.remove();
             if (arrived.has(file)) resolve(arrived.get(file));
@@ -65,6 +69,7 @@ const reviewData = (() => {
 
   return {
     ...receive,
+    version,
     start: async () => (head = await load("head.js")),
     row,
     flagged: (number) => load("flag-" + number + ".js"),

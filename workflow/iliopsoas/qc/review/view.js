@@ -28,7 +28,7 @@ const reviewView = (() => {
     const { low, high, counts } = measure.histogram;
     const width = 260;
     const height = 46;
-    const own = counts[sex] ? sex : Object.keys(counts)[0];
+    const own = counts[sex || "unknown"] ? sex || "unknown" : Object.keys(counts)[0];
     const most = Math.max(1, ...counts[own]);
     const text = measure.label + ": " + number(value, measure.digits) + " " + measure.unit;
     const svg = shape("svg", {
@@ -69,29 +69,38 @@ const reviewView = (() => {
     );
   }
 
+  // a blinded picture is drawn, not shown as a file: the file's name is the participant's
+  let shown = 0;
   function picture(row, blinded) {
-    const image = $("picture");
-    const none = $("nopicture");
+    const mine = ++shown;
+    const [image, canvas, none] = [$("picture"), $("blind"), $("nopicture")];
+    image.hidden = canvas.hidden = none.hidden = true;
+    image.removeAttribute("src");
     const missing = (text) => {
+      if (mine !== shown) return;
       image.hidden = true;
       none.hidden = false;
       none.textContent = text;
     };
-    image.alt = "Coronal, sagittal and axial views with the outlines of both muscles";
-    if (row.picture) {
-      image.hidden = false;
-      none.hidden = true;
-      image.onerror = () => missing("The picture is missing from the folder.");
-      image.src = row.picture;
-    } else {
-      image.removeAttribute("src");
+    if (!row.picture) {
       missing(
         row.flags.some(([, text]) => text.startsWith("no volume"))
           ? "No picture: a stage of the workflow refused this participant."
           : "No picture was made: this participant has no flag and was not drawn for the sample.",
       );
+      return;
     }
-    image.classList.toggle("blinded", blinded);
+    const loading = blinded ? new Image() : image;
+    loading.onerror = () => missing("The picture is missing from the folder.");
+    loading.onload = () => {
+      if (!blinded || mine !== shown) return;
+      canvas.width = loading.naturalWidth;
+      canvas.height = loading.naturalHeight;
+      canvas.getContext("2d").drawImage(loading, 0, 0);
+      canvas.hidden = false;
+    };
+    image.hidden = blinded;
+    loading.src = row.picture + reviewData.version();
   }
 
   function participant(head, row, decision, blinded, position, total) {
@@ -111,7 +120,8 @@ const reviewView = (() => {
     $("verdict").textContent = blinded ? "blinded" : verdict.replace("_", " ");
     $("verdict").className = "badge " + (blinded ? "blind" : verdict);
     const done = decision && decision.decision;
-    $("decision").textContent = done ? DONE[done] : "undecided";
+    const was = decision && decision.was;
+    $("decision").textContent = done ? DONE[done] : was ? DONE[was] + ", an earlier mask" : "undecided";
     $("decision").className = "badge " + (done || "undecided");
     for (const button of document.querySelectorAll("[data-decision]")) {
       button.setAttribute("aria-pressed", String(button.dataset.decision === done));
@@ -164,7 +174,7 @@ const reviewView = (() => {
     $("rows").start = first + 1;
     $("rows").replaceChildren(
       ...rows.map((row, i) => {
-        const decision = decisionOf(row.name);
+        const decision = decisionOf(row);
         const verdict = head.verdicts[row.qc];
         const button = element(
           "button",
