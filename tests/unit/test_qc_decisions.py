@@ -245,6 +245,8 @@ def test_a_small_cohort_is_drawn_whole_and_pictures_are_for_flagged_and_drawn():
     pictured = audit.wants_picture(people, drawn)
     assert len(pictured) == 18
     assert not set(pictured["eid"]) & set(people["eid"][:10])
+    people.loc[people["qc"] == "pass", "qc"] = "note"  # a note too is looked for on the page
+    assert len(audit.wants_picture(people, drawn[:0])) == 18
 
 
 def test_the_residual_failure_rate_counts_the_unflagged_alone():

@@ -99,6 +99,12 @@ def test_a_refit_predicts_the_same(rows, model):
 
 
 @pytest.mark.slow
+def test_a_side_that_nobody_outlined_teaches_nothing(rows, model):
+    empty = rows[rows["eid"] == "1000001"].assign(eid="1", manual_ml=0.0, dice=0.0)
+    fitted = quality.fit(pd.concat([rows, empty], ignore_index=True))
+    assert fitted.predict(rows).equals(model.predict(rows))
+
+
 def test_too_few_participants_or_columns_are_refused(rows):
     with pytest.raises(InputError, match="2 held-out participants"):
         quality.fit(rows[rows["eid"].isin(["1000001", "1000002"])])

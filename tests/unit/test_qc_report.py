@@ -69,6 +69,12 @@ def test_before_and_after_exclusion(cohort):
     assert rows.loc["after exclusion", "sd"] == pytest.approx(left.std())
 
 
+def test_a_cohort_of_unknown_sex_has_a_table_with_a_header(cohort):
+    table, verdicts, excluded = cohort
+    found = report.before_after(table.assign(sex=None), verdicts, excluded)
+    assert list(found.columns) == list(report.before_after(table, verdicts, excluded).columns)
+
+
 @pytest.mark.parametrize("rows", [200, 3, 0])
 def test_the_figure_is_drawn_for_any_cohort(cohort, tmp_path, rows):
     table, verdicts, excluded = cohort
@@ -105,9 +111,11 @@ def test_judgement_takes_rejected_participants_out_and_says_what_it_could_not_do
     assert "9999999" not in set(found.decided["eid"])
     assert any("earlier masks" in note for note in found.notes)
     assert any("predicted quality" in note for note in found.notes)
+    assert "decisions on 1 scans that are not in this run do not count" in found.notes
     assert found.verdicts.loc[0, "eid"] == people[3]
     assert list(found.volumes["eid"]) == people
     assert found.residual.loc[0, "drawn"] == 30
+    assert found.residual.loc[0, "judged"] == 0  # nobody was judged blinded
     everyone = found.shares.set_index("group").loc["all"]
     assert (everyone["excluded"], everyone["flagged"] - everyone["flagged_after"]) == (1, 1)
     alone = judge.judge(sample, table, ledgers)

@@ -59,6 +59,6 @@ def draw(verdicts, size: int, seed: int = 2020) -> pd.DataFrame:
 
 
 def wants_picture(verdicts, drawn) -> pd.DataFrame:
-    """Who gets a preview: everyone with a volume and a flag to look at, and those drawn."""
-    flagged = verdicts.loc[verdicts["qc"].isin(FLAGGED), KEY]
+    """Whose picture is on the page: everyone with a volume and a flag, and those drawn."""
+    flagged = verdicts.loc[verdicts["qc"].isin(("note", *FLAGGED)), KEY]
     return pd.concat([flagged, drawn[KEY]]).drop_duplicates(ignore_index=True)

@@ -110,15 +110,15 @@ def judge(sample, volumes, ledgers, settings=None, decided=None, quality_rows=No
     combined = decisions.combine(decided, volumes)
     stale = int((combined["decision"] == "").sum())
     if stale:
-        notes.append(f"{stale} participants have only decisions on earlier masks; look again")
+        notes.append(f"{stale} scans have only decisions on earlier masks; look again")
     absent = decisions.unknown(decided, volumes)
     if absent:
-        notes.append(f"decisions on {absent} participants who are not in this run do not count")
+        notes.append(f"decisions on {absent} scans that are not in this run do not count")
     blind = decisions.combine(decisions.blind(decided), volumes)
     seen = _count_open(combined, blind, drawn)
     if seen:
         notes.append(
-            f"{seen} participants of the blinded sample were judged with their flags in sight "
+            f"{seen} scans of the blinded sample were judged with their flags in sight "
             "only: they do not count for the residual failure rate"
         )
     excluded = decisions.excluded(combined)

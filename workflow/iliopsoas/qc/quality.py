@@ -275,7 +275,8 @@ def fit(rows, coverage: float = 0.95, seed: int = 2020) -> QualityModel:
         raise InputError(
             f"quality model: {people} held-out participants, at least {MIN_PEOPLE} are needed"
         )
-    found = rows[rows["automatic_ml"] > 0].reset_index(drop=True)
+    # without both volumes there is no ratio to learn
+    found = rows[(rows["automatic_ml"] > 0) & (rows["manual_ml"] > 0)].reset_index(drop=True)
     design = _design(found)
     dice = found["dice"].to_numpy(float)
     ratio = np.log(found["automatic_ml"] / found["manual_ml"]).to_numpy(float)

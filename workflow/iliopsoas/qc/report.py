@@ -108,4 +108,5 @@ def before_after(cohort, verdicts, excluded) -> pd.DataFrame:
                         "maximum": values.max(),
                     }
                 )
-    return pd.DataFrame(rows)
+    names = ["measure", "sex", "who", "n", "mean", "sd", "minimum", "maximum"]
+    return pd.DataFrame(rows, columns=names)
