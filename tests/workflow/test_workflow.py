@@ -157,6 +157,27 @@ def test_a_changed_statistics_setting_reruns_no_image_stage(workflow):
     assert not rules & (IMAGE_RULES | {"cohort", "qc"})
 
 
+def test_a_reviewers_decision_takes_a_participant_out_and_lets_them_in_again(workflow):
+    person = table(workflow, "volumes.tsv").query("status == 'ok'").iloc[0]
+    saved = workflow.folder / "decided" / "decisions_jf.tsv"
+    saved.parent.mkdir()
+    header = "eid\tinstance\trater\tdecision\tnote\ttime\n"
+    row = f"{person['eid']}\t{person['instance']}\tjf\treject\tcut\t2026-01-01T00:00:00Z\n"
+    saved.write_text(header + row)
+    workflow.settings["qc"] = {"decisions": "decided"}
+    rules = workflow.rules_run()
+    assert {"qc_flags", "statistics"} <= rules
+    assert not rules & (IMAGE_RULES | {"cohort"})
+    assert table(workflow, "qc/excluded.tsv")["eid"].tolist() == [person["eid"]]
+    flow = table(workflow, "statistics/flow.tsv").set_index("step")["n"]
+    assert flow["not measured: rejected_in_review"] == 1
+    saved.write_text(header + row.replace("reject", "accept"))  # the folder's time stays
+    workflow.run()
+    assert table(workflow, "qc/excluded.tsv").empty
+    again = table(workflow, "statistics/flow.tsv").set_index("step")["n"]
+    assert again["analysed"] == flow["analysed"] + 1
+
+
 def test_masks_of_another_tool_are_measured_and_compared(workflow):
     """The truth in the place of another tool's masks; it stays configured from here on."""
     workflow.settings["other_methods"] = [{"name": "truth", "folder": "phantom/truth"}]

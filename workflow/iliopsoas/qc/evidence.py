@@ -330,4 +330,4 @@ def cohort(sample, volumes, ledgers) -> pd.DataFrame:
     for stage, ledger in ledgers.items():
         names = {name: f"{stage}.{name}" for name in ledger.columns if name not in KEY}
         result = result.merge(ledger.rename(columns=names), on=KEY, how="left", validate="m:1")
-    return result
+    return result.copy()  # in one piece: hundreds of columns were put side by side
