@@ -4,7 +4,7 @@ from iliopsoas import files, logs, stages
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        names = ("volumes", "flags", "summary", "verdicts", "drawn")
+        names = ("volumes", "flags", "summary", "verdicts", "drawn", "quality")
         counts = stages.review_page(
             snakemake.output.page,
             files.read_tsv(snakemake.input.sample),

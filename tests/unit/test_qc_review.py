@@ -135,6 +135,29 @@ def test_every_participant_is_on_the_page_once_and_in_order(tmp_path):
     assert sum(head["measures"][total]["histogram"]["counts"]["female"]) == 1200
 
 
+def test_predicted_quality_stands_among_the_numbers(tmp_path):
+    volumes, verdicts, flags, sample, drawn = tables(6)
+    sides = verdicts[["eid", "instance"]].assign(side="left", predicted_dice=0.91234)
+    sides = sides.assign(error_low_ml=-np.inf, error_high_ml=12.0)  # -inf: too few to learn from
+    right = sides[:3].assign(side="right", predicted_dice=0.5)
+    quality = pd.concat([sides, right], ignore_index=True)
+    rest = (sample, drawn, lambda *_: None)
+    review.build(tmp_path, volumes, verdicts, flags, *rest, quality=quality)
+    _, (head,) = loaded(tmp_path / "data/head.js")
+    _, (_, rows) = loaded(tmp_path / "data/rows-0.js")
+    labels = [measure["label"] for measure in head["measures"]]
+    found = [dict(zip(labels, row[head["columns"].index("values")], strict=True)) for row in rows]
+    assert found[0]["Predicted Dice, left"] == 0.912
+    assert found[0]["Volume error from, left"] is None
+    assert found[0]["Volume error to, left"] == 12.0
+    assert (found[0]["Predicted Dice, right"], found[3]["Predicted Dice, right"]) == (0.5, None)
+    review.build(
+        tmp_path, volumes, verdicts, flags, *rest, quality=quality[:0][["eid", "instance", "side"]]
+    )
+    _, (head,) = loaded(tmp_path / "data/head.js")
+    assert not [measure for measure in head["measures"] if "Dice" in measure["label"]]
+
+
 def test_pictures_are_laid_beside_the_page_for_those_wanted_and_old_ones_leave(tmp_path):
     picture = tmp_path / "preview.png"
     Image.new("L", (4, 4)).save(picture)

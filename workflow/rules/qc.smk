@@ -57,6 +57,7 @@ rule review_page:
         summary=rules.qc_flags.output.summary,
         verdicts=rules.qc_flags.output.verdicts,
         drawn=rules.qc_flags.output.drawn,
+        quality=rules.qc_flags.output.quality,
     output:
         page=directory(result("qc/review")),
     log:

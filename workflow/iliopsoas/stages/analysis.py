@@ -52,6 +52,7 @@ def review_page(folder, sample, tables: dict, *, results) -> dict:
         preview_of,
         tables["summary"],
         wanted=pd.concat([audit.wants_picture(tables["verdicts"], tables["drawn"]), refused]),
+        quality=tables.get("quality"),
     )
 
 

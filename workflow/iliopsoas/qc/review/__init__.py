@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from iliopsoas import files
+from iliopsoas import files, grid
 from iliopsoas.files import KEY
 from iliopsoas.qc.checks import CHECKS
 from iliopsoas.qc.flags import NO_VOLUME, VERDICTS
@@ -26,7 +26,8 @@ PAGE = ("index.html", "style.css", "store.js", "data.js", "view.js", "app.js")
 CHUNK = 500  # participants per file: about 100 kB
 BINS = 36
 
-# column of volumes.tsv -> (label, unit, decimals, drawn as a histogram)
+# column of volumes.tsv, or of quality.tsv with its side before it
+# -> (label, unit, decimals, drawn as a histogram)
 MEASURES = {
     "total_ml": ("Total volume", "ml", 0, True),
     "left_ml": ("Left", "ml", 0, False),
@@ -39,6 +40,14 @@ MEASURES = {
     "right_max_area_cm2": ("Largest area, right", "cm²", 1, False),
     "left_length_mm": ("Length, left", "mm", 0, False),
     "right_length_mm": ("Length, right", "mm", 0, False),
+} | {
+    f"{side}_{name}": (f"{label}, {side}", unit, digits, False)
+    for side in grid.SIDES
+    for name, label, unit, digits in (
+        ("predicted_dice", "Predicted Dice", "", 2),
+        ("error_low_ml", "Volume error from", "ml", 0),
+        ("error_high_ml", "Volume error to", "ml", 0),
+    )
 }
 PEOPLE = ("sex", "age", "height_cm", "bmi")
 
@@ -67,7 +76,16 @@ def _histogram(values: pd.Series, sex: pd.Series) -> dict | None:
 
 
 def _rounded(values: pd.Series, digits: int) -> list:
-    return [None if pd.isna(value) else round(float(value), digits) for value in values]
+    return [round(float(value), digits) if np.isfinite(value) else None for value in values]
+
+
+def _by_side(quality) -> pd.DataFrame:
+    """Predicted quality with a row per participant: ``left_predicted_dice`` and so on."""
+    names = [name for name in quality.columns if name not in (*KEY, "side")]
+    parts = [
+        part.set_index(KEY)[names].add_prefix(f"{side}_") for side, part in quality.groupby("side")
+    ]
+    return pd.concat(parts, axis=1).reset_index() if parts else quality[KEY]
 
 
 def _ready_previews(rows, folder, previews: Callable) -> list[str | None]:
@@ -101,6 +119,7 @@ def build(
     previews: Callable,
     summary=None,
     wanted=None,
+    quality=None,
     title: str = "Iliopsoas volumes",
 ) -> dict:
     """Write the review page.
@@ -120,6 +139,8 @@ def build(
         From `qc.flags.evaluate`: definitions for the page's help.
     wanted : DataFrame, optional
         eid, instance of those whose picture is looked for; default: everyone.
+    quality : DataFrame, optional
+        Predicted quality per side, from `qc.quality.participants`.
     title : str
 
     Returns
@@ -133,6 +154,8 @@ def build(
     table = verdicts.merge(volumes, on=KEY, how="left", validate="one_to_one")
     extra = [name for name in PEOPLE if name in sample.columns and name not in table.columns]
     table = table.merge(sample[[*KEY, *extra]], on=KEY, how="left", validate="one_to_one")
+    if quality is not None:
+        table = table.merge(_by_side(quality), on=KEY, how="left", validate="one_to_one")
     measures = {name: spec for name, spec in MEASURES.items() if name in table.columns}
     positions = pd.MultiIndex.from_frame(table[KEY])
 
@@ -170,7 +193,7 @@ def build(
         ),
         "values": list(
             zip(
-                *(_rounded(table[name], spec[2] + 1) for name, spec in measures.items()),
+                *(_rounded(_numbers(table, name), spec[2] + 1) for name, spec in measures.items()),
                 strict=True,
             )
         ),

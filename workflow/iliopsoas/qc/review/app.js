@@ -104,6 +104,7 @@
 
   async function choose(key) {
     list = await open(key);
+    say(""); // it may name somebody who is shown blinded next
     reviewStore.setting("list", key);
     reviewView.lists(head, key, (next) => attempt(() => choose(next)));
     await go(0);
