@@ -15,6 +15,7 @@ from iliopsoas.status import InputError
 COLUMNS = [*KEY, "rater", "decision", "note", "time"]
 OPTIONAL = ["mode", "judged"]
 DECISIONS = ("accept", "reject", "redo")
+STRICTNESS = ("accept", "redo", "reject")
 OPEN, BLINDED = "open", "blinded"  # mode: whether flags, numbers and identity were in sight
 
 
@@ -150,25 +151,19 @@ def combine(decisions, volumes=None) -> pd.DataFrame:
         only stale decisions exist, the decision is empty.
     """
     votes = _votes(decisions, volumes).drop_duplicates([*KEY, "rater"], keep="last")
-    strictness = {"accept": 0, "redo": 1, "reject": 2}
-    rows = []
-    for (eid, instance), group in votes.groupby(KEY):
-        fresh = group[~group["stale"]]
-        final = max(fresh["decision"], key=strictness.get, default="")
-        notes = [f"{row.rater}: {row.note}" for row in fresh.itertuples() if row.note]
-        rows.append(
-            {
-                "eid": eid,
-                "instance": instance,
-                "decision": final,
-                "raters": fresh["rater"].nunique(),
-                "agree": len(set(fresh["decision"])) <= 1,
-                "stale": int(group["stale"].sum()),
-                "notes": " | ".join(notes),
-            }
-        )
+    votes["_rank"] = votes["decision"].map(STRICTNESS.index)
+    fresh = votes[~votes["stale"]]
+    noted = fresh[fresh["note"] != ""]
+    found = votes.groupby(KEY).agg(stale=("stale", "sum"))
+    ranks = fresh.groupby(KEY)["_rank"].agg(["max", "min", "size"]).reindex(found.index)
+    strictest = dict(enumerate(STRICTNESS))
+    found["decision"] = ranks["max"].map(strictest).astype(object).fillna("")
+    found["raters"] = ranks["size"].fillna(0).astype(int)
+    found["agree"] = ~(ranks["max"] > ranks["min"])
+    texts = (noted["rater"] + ": " + noted["note"]).groupby([noted[name] for name in KEY])
+    found["notes"] = texts.agg(" | ".join).reindex(found.index).astype(object).fillna("")
     names = [*KEY, "decision", "raters", "agree", "stale", "notes"]
-    return pd.DataFrame(rows, columns=names)
+    return found.reset_index()[names]
 
 
 def excluded(combined) -> pd.DataFrame:
