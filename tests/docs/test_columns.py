@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from iliopsoas import columns, volumes
-from iliopsoas.qc import evidence, flags
+from iliopsoas import columns, files, volumes
+from iliopsoas.qc import evidence, flags, quality
 from iliopsoas.sampling.plan import SAMPLE_COLUMNS
 from iliopsoas.shards import LEDGER_COLUMNS
 from iliopsoas.stages.cohort import MANIFEST_COLUMNS
@@ -35,6 +35,10 @@ def test_every_column_has_unit_and_definition():
         ("shards/demo-0001/manifest.tsv", MANIFEST_COLUMNS),
         ("qc/flags.tsv", flags.FLAG_COLUMNS),
         ("qc/summary.tsv", flags.SUMMARY_COLUMNS),
+        (
+            "model/fold-1/quality.tsv",
+            [*files.KEY, "side", "fault", "dice", "automatic_ml", "manual_ml", *quality.FEATURES],
+        ),
     ],
 )
 def test_columns_are_those_that_the_code_writes(path, header):

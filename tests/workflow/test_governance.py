@@ -211,7 +211,7 @@ def test_a_withdrawn_training_participant_leaves_no_trace(workflow):
         assert any(path.startswith(part) for path in before), f"the search sees {part}"
     assert any(path.endswith("crops.h5") for path in before)
     (workflow.folder / "w12345_20260201.csv").write_text(f"{eid}\n")
-    workflow.settings["withdrawals"] = ["w12345_20260201.csv"]
+    workflow.settings.setdefault("withdrawals", []).append("w12345_20260201.csv")
     output = workflow.run()
     assert "trained on participants who have withdrawn" in output
     assert traces(workflow.results, eid) == []

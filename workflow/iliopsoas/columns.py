@@ -15,7 +15,7 @@ from importlib import resources
 import yaml
 
 from iliopsoas import files, volumes
-from iliopsoas.qc import evidence
+from iliopsoas.qc import evidence, quality
 from iliopsoas.shards import LEDGER_COLUMNS
 
 OTHER = {
@@ -84,11 +84,14 @@ def tables() -> tuple[Table, ...]:
         return {name: tuple(meaning or common[name]) for name, meaning in names.items()}
 
     ledger = {name: common[name] for name in LEDGER_COLUMNS}
+    features = {name: evidence.SIDE_EVIDENCE[name] for name in quality.MASK_FEATURES}
     found = [
         Table(
             item["path"],
             item["rows"],
-            (ledger if item.get("ledger") else {}) | meanings(item["columns"]),
+            (ledger if item.get("ledger") else {})
+            | meanings(item["columns"])
+            | (features if item.get("mask_features") else {}),
             frozenset(item.get("sometimes", ())),
         )
         for item in source["tables"]
