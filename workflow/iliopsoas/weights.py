@@ -49,8 +49,9 @@ def save_weights(path, model: keras.Model, description: dict) -> None:
     missing = [key for key in ARCHITECTURE if key not in description]
     if missing:
         raise ValueError(f"description of the weights lacks {missing}")
-    write_arrays(path, model, description)
+    # the weights last: where they are, all is there
     files.write_json(Path(path).with_suffix(".json"), description)
+    write_arrays(path, model, description)
 
 
 def write_arrays(path, model: keras.Model, description: dict | None = None) -> None:

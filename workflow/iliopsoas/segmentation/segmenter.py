@@ -8,11 +8,10 @@ import numpy as np
 from iliopsoas import weights
 from iliopsoas.crops import coarsen, refine
 from iliopsoas.logs import log
-from iliopsoas.network import just_in_time
+from iliopsoas.network import is_out_of_memory, just_in_time
 from iliopsoas.status import InputError, Refused, Verdict
 
 BACK_PROJECTIONS = 2
-_OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resourceexhausted", "oom when")
 
 
 class Segmenter:
@@ -133,7 +132,7 @@ class Segmenter:
             try:
                 output = np.asarray(model.predict_on_batch(batch), dtype="float32")[..., 0]
             except Exception as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 self._less_memory(images.shape, error)
                 continue
@@ -159,8 +158,3 @@ class Segmenter:
             ) from None
         self.batch_size = self.batch_size // 2
         log.warning("segmentation: out of memory, going on with batches of %d", self.batch_size)
-
-
-def _is_out_of_memory(error) -> bool:
-    text = f"{type(error).__name__} {error}".lower()
-    return isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)
