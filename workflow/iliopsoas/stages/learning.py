@@ -10,9 +10,9 @@ import pandas as pd
 
 from iliopsoas import files, grid
 from iliopsoas.logs import Progress, log
-from iliopsoas.shards import Outcome, Stage
+from iliopsoas.shards import Outcome, Stage, outcome_of
 from iliopsoas.stages.common import MASKS, tasks_after
-from iliopsoas.status import InputError, Refused, Verdict
+from iliopsoas.status import InputError, Verdict
 
 ENOUGH_PEOPLE = 30  # annotated participants from which one version of each fault is enough
 
@@ -306,6 +306,8 @@ def segment(
     keep = parameters["keep_probabilities"]
     stage = Stage("segment", results, MASKS if keep else MASKS[:1], retry)
     pending = stage.pending(tasks)
+    for task in [] if keep else tasks:  # of an earlier run, perhaps of other weights
+        (stage.folder(task) / MASKS[1]).unlink(missing_ok=True)
     progress = Progress("segment", len(pending))
     if pending:
         segmenter = _segmenter(paths, parameters)
@@ -334,11 +336,8 @@ def segment(
 
 def _outcome(result, seconds: float) -> Outcome:
     """What `segment_many` yields, a record or an exception, as an outcome."""
-    if isinstance(result, Refused):
-        return Outcome(result.verdict, result.message, seconds)
-    if isinstance(result, InputError | OSError):
+    if isinstance(result, InputError):
         raise result
-    if isinstance(result, BaseException):
-        text = f"{type(result).__name__}: {result}"
-        return Outcome(Verdict.UNEXPECTED_ERROR, text, seconds)
+    if isinstance(result, Exception):
+        return outcome_of(result, seconds)
     return Outcome(Verdict.OK, "", seconds, result)
