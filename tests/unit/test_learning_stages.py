@@ -10,6 +10,7 @@ from iliopsoas.crops import Crops, CropWriter
 from iliopsoas.segmentation import Segmenter
 from iliopsoas.shards import outcome_of
 from iliopsoas.status import InputError, Verdict
+from iliopsoas.training import loop
 
 LANDMARKS = {"1": (60, 80, 350), "2": (170, 80, 350), "11": (70, 80, 160), "12": (150, 80, 160)}
 PARAMETERS = {
@@ -23,15 +24,15 @@ PARAMETERS = {
 EIDS = [str(1000001 + number) for number in range(4)]
 
 
-def network_file(path, coarsen=6):
+def network_file(path, factor=6, **description):
     """Weights with which everything is muscle."""
-    shape = (96 // coarsen, 96 // coarsen, 192 // coarsen, 1)
+    shape = (96 // factor, 96 // factor, 192 // factor, 1)
     model = network.build_network(shape, 1, seed=1)
     values = model.get_weights()
     values[-1] += 20
     model.set_weights(values)
-    description = {"input_shape": list(shape), "base_filters": 1, "variant": "published"}
-    weights.save_weights(path, model, description | {"coarsen": coarsen})
+    built = {"input_shape": list(shape), "base_filters": 1, "variant": "published"}
+    weights.save_weights(path, model, built | {"coarsen": factor} | description)
     return path
 
 
@@ -140,3 +141,58 @@ def test_memory_is_a_verdict_and_a_bad_weights_file_is_for_everybody(shard, monk
 
     monkeypatch.setattr(Segmenter, "predict", no_room)
     assert set(shard.segment().values()) == {"out_of_memory"}
+
+
+def test_weights_are_checked_before_anything_is_segmented(tmp_path):
+    crop = {"normalisation": "published"}
+    path = network_file(tmp_path / "model.h5", normalisation="published")
+    found = stages.check_weights(path, parameters=PARAMETERS, crop=crop)
+    assert found["weights_sha256"] == files.sha256(path)
+    assert found["coarsen"] == 6
+    with pytest.raises(InputError, match=r"set crops\.normalisation to 'published'"):
+        stages.check_weights(path, parameters=PARAMETERS, crop={"normalisation": "paper"})
+    other = network_file(tmp_path / "other.h5", 6, coarsen=3)  # not what the network was built for
+    with pytest.raises(InputError, match=r"crops of \[16, 16, 32, 1\], expected \[32, 32, 64, 1\]"):
+        stages.check_weights(other, parameters=PARAMETERS, crop=crop)
+    silent = network_file(tmp_path / "silent.h5", coarsen=None)
+    assert stages.check_weights(silent, parameters=PARAMETERS, crop=crop)["coarsen"] == 6
+    other.write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(InputError, match="Git LFS pointer"):
+        stages.check_weights(other, parameters=PARAMETERS, crop=crop)
+
+
+def test_a_model_of_another_stage_version_is_trained_again(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    with CropWriter(tmp_path / "crops.h5") as writer:
+        for eid in EIDS[:2]:
+            raw = {side: rng.integers(1, 500, (96, 96, 192)).astype("int16") for side in grid.SIDES}
+            label = {side: (array > 250).astype("uint8") for side, array in raw.items()}
+            origin = dict.fromkeys(raw, (0, 0, 0))
+            writer.add(f"{eid}_2", Crops(raw, dict.fromkeys(raw, 400.0), origin, label))
+    table = pd.DataFrame({"eid": EIDS[:2], "instance": "2", "fold": [1, 2]})
+    files.write_tsv(tmp_path / "folds.tsv", table)
+    trained = []
+    epoch = loop._epoch
+
+    def counted(*arguments):
+        trained.append(1)
+        return epoch(*arguments)
+
+    monkeypatch.setattr(loop, "_epoch", counted)
+
+    def train(version):
+        before = len(trained)
+        stages.train(
+            tmp_path / "folds.tsv",
+            [tmp_path / "crops.h5"],
+            tmp_path / "model",
+            model="fold-1",
+            version=version,
+            training={"epochs": 1, "samples_per_muscle": 1, "early_stop": 0},
+            network={"base_filters": 1},
+            crop={"coarsen": 6, "normalisation": "published"},
+        )
+        return len(trained) - before
+
+    assert [train(version) for version in (1, 1, 2)] == [1, 0, 1]
+    assert files.read_tsv(tmp_path / "model/participants.tsv")["eid"].tolist() == [EIDS[1]]
