@@ -8,6 +8,7 @@ if __name__ == "__main__":  # worker processes import this file
             snakemake.input.folds,
             snakemake.input.crops,
             snakemake.params.folder,
+            version=snakemake.params.version,
             training=snakemake.params.training,
             network=snakemake.params.network,
             crop=snakemake.params.crop,

@@ -9,6 +9,7 @@ if __name__ == "__main__":  # worker processes import this file
             snakemake.input.crops,
             snakemake.params.folder,
             model=snakemake.wildcards.model,
+            version=snakemake.params.version,
             training=snakemake.params.training,
             network=snakemake.params.network,
             crop=snakemake.params.crop,

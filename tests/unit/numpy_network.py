@@ -122,7 +122,7 @@ def write_keras_2(path, weights, base=8, first_number=1, whole=True, swap_joins=
         "Concatenate": "concatenate",
     }
     counts = dict.fromkeys(prefix, first_number)
-    names, kinds = [], []
+    names, kinds, shapes = [], [], []
     with h5py.File(path, "w") as file:
         root = file.create_group("model_weights") if whole else file
         for kind, shape in layers(base):
@@ -130,6 +130,7 @@ def write_keras_2(path, weights, base=8, first_number=1, whole=True, swap_joins=
             counts[kind] += 1
             names.append(name.encode())
             kinds.append(kind)
+            shapes.append(shape)
             group = root.create_group(name)
             if shape is None:
                 group.attrs["weight_names"] = []
@@ -143,7 +144,8 @@ def write_keras_2(path, weights, base=8, first_number=1, whole=True, swap_joins=
             place.attrs["backend"] = b"tensorflow"
         root.attrs["layer_names"] = np.array(names)
         if whole:
-            file.attrs["model_config"] = json.dumps(_config(names, kinds, swap_joins)).encode()
+            config = _config(names, kinds, shapes, swap_joins)
+            file.attrs["model_config"] = json.dumps(config).encode()
             file.attrs["training_config"] = json.dumps(
                 {"optimizer_config": {"class_name": "Adam"}, "loss": "dice_loss"}
             ).encode()
@@ -157,22 +159,34 @@ def write_keras_2(path, weights, base=8, first_number=1, whole=True, swap_joins=
             slots.attrs["weight_names"] = np.array(slot_names)
 
 
-def _config(names, kinds, swap_joins):
-    """A model_config with the custom activation and the inbound nodes of the joins."""
-    names = [name.decode() for name in names]
-    doubled = [n for n, kind in zip(names, kinds, strict=True) if kind == "Conv3DTranspose"]
-    added = [n for n, kind in zip(names, kinds, strict=True) if kind == "Add"]
-    joins = [n for n, kind in zip(names, kinds, strict=True) if kind == "Concatenate"]
-    sources = {joins[0]: [names[0]] * 8}
-    for join, up, skip in zip(joins[1:], doubled, added[3::-1], strict=True):
-        sources[join] = [skip, up] if swap_joins else [up, skip]
-    content = []
-    for name, kind in zip(names, kinds, strict=True):
-        config = {"name": name}
-        if kind.startswith("Conv"):
-            config["activation"] = "selu"
-        inbound = [[[source, 0, 0, {}] for source in sources.get(name, [])]]
+def _config(names, kinds, shapes, swap_joins):
+    """A model_config with the custom activation and the inbound nodes of every layer."""
+    content, skips = [], []
+    last = block = repeated = None
+    for name, kind, shape in zip((n.decode() for n in names), kinds, shapes, strict=True):
+        config, sources = {"name": name}, [last]
+        if kind == "InputLayer":
+            sources = []
+        elif kind == "Concatenate" and repeated is None:  # of the input, beside the first block
+            sources, repeated = [block] * 8, name
+        elif kind == "Concatenate":
+            sources = [skips.pop(), last] if swap_joins else [last, skips.pop()]
+        elif kind == "Add":
+            sources = [last, block if skips else repeated]
+        else:
+            step = 2 if shape[0] == 2 else 1
+            config |= {"activation": "selu", "padding": "same", "strides": [step] * 3}
+            if kind == "Conv3D":
+                config["dilation_rate"] = [1, 1, 1]
+            if kind == "Conv3D" and step == 2:
+                skips.append(last)
+        inbound = [[[source, 0, 0, {}] for source in sources]] if sources else []
         content.append(
             {"name": name, "class_name": kind, "config": config, "inbound_nodes": inbound}
         )
+        if name != repeated:
+            last = name
+        if kind in {"InputLayer", "Concatenate"} or (kind == "Conv3D" and shape[0] == 2):
+            block = name
+    content[-1]["config"]["activation"] = "sigmoid"
     return {"class_name": "Model", "config": {"name": "model_1", "layers": content}}

@@ -1,7 +1,12 @@
 """Training: losses, folds, checkpoints and resume, on crops of 16 x 16 x 16 voxels."""
 
 import itertools
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import keras
@@ -9,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas import files, training, weights
+from iliopsoas import files, network, training, weights
 from iliopsoas.crops import Crops, CropWriter
 from iliopsoas.status import InputError
 from iliopsoas.training import Recipe, TrainingSet, checkpoint, folds, loop, losses
@@ -90,8 +95,10 @@ def test_folds_do_not_depend_on_the_order_of_rows():
     again = folds(shuffled, 6, seed=1)
     pd.testing.assert_series_equal(again.sort_index(), folds(table, 6, seed=1))
     assert (folds(table, 6, seed=2) != folds(table, 6, seed=1)).any()
-    with pytest.raises(InputError, match="found 4"):
+    with pytest.raises(InputError, match=r"found 4; lower training\.folds"):
         folds(people(4), 6, seed=1)
+    with pytest.raises(InputError, match="found 1; annotate more"):
+        folds(people(2).iloc[:1], 2, seed=1)
 
 
 def test_an_epoch_takes_every_sample_once():
@@ -189,6 +196,12 @@ def test_killed_training_ends_at_the_same_weights(uninterrupted, tmp_path, monke
     monkeypatch.setattr(loop, "_epoch", not_again)
     assert equal(training.train(images, labels, tmp_path, recipe), whole)
 
+    lost = {name: (tmp_path / name).read_bytes() for name in ("model.json", "loss.png")}
+    for name in lost:  # Snakemake asks for a training whose outputs are not all there
+        (tmp_path / name).unlink()
+    training.train(images, labels, tmp_path, recipe)
+    assert {name: (tmp_path / name).read_bytes() for name in lost} == lost
+
 
 def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
@@ -212,8 +225,52 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
     assert [item.name for item in tmp_path.iterdir()] == ["checkpoint.h5"]
     assert checkpoint.restore(path, model, "a") == [{"epoch": 1}]
     assert checkpoint.restore(path, model, "other training") == []
+    other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    other.compile(keras.optimizers.SGD(momentum=0.9), "mse")  # as of another Keras
+    other.optimizer.build(other.trainable_variables)
+    before = other.get_weights()
+    assert checkpoint.restore(path, other, "a") == []
+    assert all(np.array_equal(a, b) for a, b in zip(before, other.get_weights(), strict=True))
     path.write_bytes(kept[:-10])
     assert checkpoint.restore(path, model, "a") == []
+
+
+KILLED = """
+import os, signal, sys
+import h5py
+from dataclasses import replace
+from test_training import SMALL, blobs
+from iliopsoas import training
+
+create, count = h5py.Group.create_dataset, 0
+
+def killed(self, name, *arguments, **options):
+    global count
+    count += name == "optimizer/005"
+    if count == 2:
+        self.file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return create(self, name, *arguments, **options)
+
+h5py.Group.create_dataset = killed
+training.train(*blobs(), sys.argv[1], replace(SMALL, on_the_fly=True, schedule="cosine"))
+"""
+
+
+def test_killed_while_a_checkpoint_is_written(uninterrupted, tmp_path):
+    """Kill -9 in the middle of the second checkpoint: the first one is gone on from."""
+    _, whole, recipe = uninterrupted
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+    )
+    assert done.returncode == -signal.SIGKILL
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"checkpoint.h5", "log.csv"} < names
+    assert [name for name in names if name.startswith(".partial-")]
+    resumed = training.train(*blobs(), tmp_path, recipe)
+    assert equal(resumed, whole)
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_divergence_is_told_and_leaves_no_model(tmp_path):
@@ -224,6 +281,57 @@ def test_divergence_is_told_and_leaves_no_model(tmp_path):
     assert not (tmp_path / "model.h5").exists()
     with pytest.raises(InputError, match="no annotated crop"):
         training.train([], [], tmp_path, SMALL)
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path, monkeypatch):
+    """A step may spoil the weights although its loss was still finite."""
+    epoch = loop._epoch
+
+    def spoiled(model, *rest):
+        row = epoch(model, *rest)
+        kernel = model.weights[0]
+        kernel.assign(np.full(kernel.shape, np.nan, "float32"))
+        return row
+
+    monkeypatch.setattr(loop, "_epoch", spoiled)
+    with pytest.raises(training.Diverged, match="a weight is not finite"):
+        training.train(*blobs(1), tmp_path, replace(SMALL, epochs=1))
+    assert list(tmp_path.iterdir()) == []  # neither a model nor a checkpoint to go on from
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 9 GiB"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 3221225472 bytes"),
+        type("ResourceExhaustedError", (Exception,), {})("failed at node gradient"),
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA: Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_too_little_memory_for_a_step_is_told(tmp_path, monkeypatch, error):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(loop, "_epoch", fails)
+    with pytest.raises(InputError, match=r"2 crops of 16 x 16 x 16.*training\.batch_size"):
+        training.train(*blobs(1), tmp_path, SMALL)
+
+
+def test_float16_gradients_do_not_vanish(tmp_path, monkeypatch):
+    """Gradients of the size that crops of the published size have."""
+    monkeypatch.setitem(losses.LOSSES, "dice", lambda g, x: 1e-6 * losses.dice_loss(g, x))
+    before = network.build_network((16, 16, 16, 1), 1, seed=SMALL.seed).get_weights()
+    moved = {}
+    for precision in ("float32", "float16"):
+        recipe = replace(SMALL, epochs=1, precision=precision)
+        after = training.train(*blobs(1), tmp_path / precision, recipe).get_weights()
+        assert {value.dtype.name for value in after} == {"float32"}
+        moved[precision] = np.concatenate(
+            [(a != b).ravel() for a, b in zip(before, after, strict=True)]
+        )
+    assert moved["float32"].mean() > 0.01  # the deepest kernels see little but padding
+    assert (moved["float16"] & moved["float32"]).sum() > 0.95 * moved["float32"].sum()
 
 
 def test_early_stop_and_best_epoch(tmp_path, monkeypatch):
@@ -240,6 +348,8 @@ def test_early_stop_and_best_epoch(tmp_path, monkeypatch):
     recipe = replace(SMALL, epochs=6, early_stop=2)
     training.train(images, labels, tmp_path, recipe, indices=[0], validation=[1])
     assert len(pd.read_csv(tmp_path / "log.csv")) == 4  # two epochs without a lower loss
+    history = [{"loss": value} for value in (0.5, np.nan, 0.4, 0.45)]
+    assert not loop._has_stopped(history, recipe)  # what is no number is not the least
     with pytest.raises(ValueError, match="both trained"):
         training.train(images, labels, tmp_path, recipe, indices=[0], validation=[0])
 
@@ -251,7 +361,7 @@ def test_sweep_names_the_rate_that_diverges(tmp_path):
         images,
         labels,
         tmp_path,
-        replace(SMALL, epochs=2),
+        replace(SMALL, epochs=2, schedule="cosine"),
         rates=(1e30, 1e-3),
         indices=[0],
         validation=[1],
@@ -259,6 +369,8 @@ def test_sweep_names_the_rate_that_diverges(tmp_path):
     assert table["status"].tolist() == ["diverged", "ok"]
     assert np.isnan(table["validation_dice"][0])
     assert np.isfinite(table["validation_dice"][1])
+    assert table["learning_rate"].tolist() == [1e30, 1e-3]  # not what the schedule ended at
+    assert table["epochs"][1] == 2
 
 
 @pytest.mark.slow

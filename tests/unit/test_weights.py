@@ -1,6 +1,7 @@
 """Weights files: the published layout written by hand, our own, and every wrong file."""
 
 import hashlib
+import json
 
 import h5py
 import numpy as np
@@ -90,6 +91,13 @@ def damaged(keras_2, how):
         keras_2.write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
     elif how == "absent":
         keras_2.unlink()
+    elif how == "folder":
+        keras_2.unlink()
+        keras_2.mkdir()
+    elif how == "linked":
+        other = keras_2.rename(keras_2.with_name("other.h5"))
+        with h5py.File(keras_2, "w") as file:
+            file["model_weights"] = h5py.ExternalLink(str(other), "model_weights")
     elif how == "other content":
         with h5py.File(keras_2, "w") as file:
             file["a"] = 1
@@ -103,6 +111,16 @@ def damaged(keras_2, how):
                 del group["conv3d_7/conv3d_7/kernel:0"]
             elif how == "not finite":
                 kernel[0, 0, 0, 0, 0] = np.nan
+            elif how == "virtual":
+                layout = h5py.VirtualLayout(kernel.shape, kernel.dtype)
+                layout[...] = h5py.VirtualSource("outside.h5", "kernel", kernel.shape)
+                del group["conv3d_5/conv3d_5/kernel:0"]
+                group.create_virtual_dataset("conv3d_5/conv3d_5/kernel:0", layout)
+            elif how == "kernels transposed":
+                for name in [name for name in group if "transpose" in name]:
+                    turned = np.swapaxes(group[f"{name}/{name}/kernel:0"][()], 3, 4)
+                    del group[f"{name}/{name}/kernel:0"]
+                    group[f"{name}/{name}/kernel:0"] = turned
             else:
                 outside = keras_2.with_name("outside.h5")
                 with h5py.File(outside, "w") as other:
@@ -128,6 +146,10 @@ def damaged(keras_2, how):
         ("array absent", "damaged"),
         ("not finite", "not finite"),
         ("link out of the file", "link out of it"),
+        ("linked", "link out of it"),
+        ("virtual", "of this file"),
+        ("folder", "is a folder"),
+        ("kernels transposed", "another network"),
     ],
 )
 def test_damaged_files_are_refused_and_change_nothing(keras_2, how, told):
@@ -157,6 +179,57 @@ def test_other_order_of_concatenation_is_refused(tmp_path, pairs):
     numpy_network.write_keras_2(path, pairs, BASE, swap_joins=True)
     with pytest.raises(InputError, match="concatenates"):
         weights.load_published_weights(small(), path)
+
+
+def described(path, change):
+    """Change the description of the graph in a file."""
+    with h5py.File(path, "a") as file:
+        config = json.loads(file.attrs["model_config"])
+        for layer in config["config"]["layers"]:
+            change(layer["name"], layer["config"])
+        file.attrs["model_config"] = json.dumps(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [("activation", "relu", "activation relu"), ("dilation_rate", [2, 2, 2], "dilated")],
+)
+def test_same_shapes_of_another_network_are_refused(keras_2, key, value, told):
+    def change(name, config):
+        if name == "conv3d_7":
+            config[key] = value
+
+    described(keras_2, change)
+    with pytest.raises(InputError, match=f"{told}.*conv3d_7.*masks would be wrong"):
+        weights.load_published_weights(small(), keras_2)
+
+
+def test_a_list_of_names_in_another_order_is_put_right_by_the_graph(keras_2, pairs):
+    """Layers of one block have the same shapes: in a wrong order they would load silently."""
+    with h5py.File(keras_2, "a") as file:
+        group = file["model_weights"]
+        names = sorted(group.attrs["layer_names"])  # conv3d_1, conv3d_10, ...
+        group.attrs["layer_names"] = np.array(names)
+    model = small()
+    weights.load_published_weights(model, keras_2)
+    for found, pair in zip(network.weighted_layers(model), pairs, strict=True):
+        np.testing.assert_array_equal(found.get_weights()[0], pair[0])
+
+
+def test_a_description_that_says_nothing_is_passed_over(keras_2, pairs):
+    for text in ("null", "{", '{"config": {"layers": [{"class_name": "Conv3D"}]}}', "[1]"):
+        with h5py.File(keras_2, "a") as file:
+            file.attrs["model_config"] = text
+        model = small()
+        weights.load_published_weights(model, keras_2)
+        np.testing.assert_array_equal(model.get_weights()[0], pairs[0][0])
+
+
+def test_file_that_an_unfinished_training_leaves_is_told(tmp_path):
+    path = tmp_path / "best.h5"
+    weights.write_arrays(path, small())
+    with pytest.raises(InputError, match=r"does not say its input_shape.*best\.h5"):
+        weights.open_model(path)
 
 
 def test_own_file_comes_back(tmp_path):

@@ -227,6 +227,7 @@ def test_a_lost_participant_is_remade_and_nobody_else(workflow):
 def test_added_participants_are_the_only_ones_processed(workflow):
     before = workflow.modified("subjects/*/*/*.nii.gz")
     models = workflow.modified("model/*/model.h5")
+    assert len(models) == 3
     ledgers = workflow.modified("shards/*/dixon.tsv")
     workflow.settings["phantom"]["participants"] += 1
     rules = workflow.rules_run()

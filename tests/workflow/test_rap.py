@@ -53,7 +53,7 @@ def mount(tmp_path_factory):
     tables.mkdir()
     (base / "made/phenotypes.csv").rename(tables / "participant data.csv")
     shape = [32, 32, 64, 1]
-    recipe = {"input_shape": shape, "base_filters": 2, "variant": "published"}
+    recipe = {"input_shape": shape, "base_filters": 2, "variant": "published", "coarsen": 3}
     network = build_network(tuple(shape), base_filters=2)
     save_weights(tables / "my weights.h5", network, recipe | {"normalisation": "published"})
     for path in [project, *project.rglob("*")]:

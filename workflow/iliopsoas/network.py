@@ -174,6 +174,20 @@ def forward_gflop(model: keras.Model) -> dict[str, float]:
     return work
 
 
+_OUT_OF_MEMORY = (
+    *("out of memory", "outofmemory", "resource exhausted", "resource_exhausted"),
+    *("resourceexhausted", "oom when", "alloc_failed", "failed to allocate", "bad_alloc"),
+    *("can't allocate memory", "not enough memory"),
+    "no algorithm worked",  # cuDNN found no room for any algorithm's workspace
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a backend, whichever it is, or NumPy says that memory does not suffice."""
+    text = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)
+
+
 def just_in_time() -> bool:
     """Whether Keras should compile with XLA: where the backend is slow without it.
 

@@ -5,6 +5,7 @@ the stage's outputs; the shard's ledger is the table of these states. Work is do
 where the fingerprint of its inputs and parameters has changed or an output is gone.
 """
 
+import errno
 import multiprocessing
 import os
 import time
@@ -37,6 +38,7 @@ TRANSIENT = {
     Verdict.SCAN_MISSING,
     Verdict.EARLIER_STAGE,
 }
+NO_DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # full, read-only, over the quota
 STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")
 
 
@@ -72,21 +74,30 @@ class Outcome:
     value: object = None
 
 
+def outcome_of(error: Exception, seconds: float = 0.0) -> Outcome:
+    """What an exception means for the one participant who met it.
+
+    Raises
+    ------
+    OSError
+        `error` itself, where the disk is full or read-only: nobody else would succeed either.
+    """
+    if isinstance(error, Refused):
+        return Outcome(error.verdict, error.message, seconds)
+    if isinstance(error, OSError) and error.errno in NO_DISK:
+        raise error
+    memory = isinstance(error, MemoryError)
+    verdict = Verdict.OUT_OF_MEMORY if memory else Verdict.UNEXPECTED_ERROR
+    return Outcome(verdict, f"{type(error).__name__}: {error}", seconds)
+
+
 def _attempt(work: Callable, arguments: dict) -> Outcome:
     """Call `work` and turn a refusal into an outcome; runs inside a worker."""
     start = time.perf_counter()
     try:
         outcome = Outcome(Verdict.OK, value=work(**arguments))
-    except Refused as refused:
-        outcome = Outcome(refused.verdict, refused.message)
-    except MemoryError as error:
-        outcome = Outcome(Verdict.OUT_OF_MEMORY, f"MemoryError: {error}")
-    except OSError as error:
-        if error.errno in {28, 30, 122}:  # disk full, read-only, quota: nobody else will succeed
-            raise
-        outcome = Outcome(Verdict.UNEXPECTED_ERROR, f"{type(error).__name__}: {error}")
     except Exception as error:
-        outcome = Outcome(Verdict.UNEXPECTED_ERROR, f"{type(error).__name__}: {error}")
+        outcome = outcome_of(error)
     return Outcome(
         outcome.verdict, outcome.message, time.perf_counter() - start, value=outcome.value
     )

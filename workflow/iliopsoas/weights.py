@@ -17,7 +17,7 @@ import h5py
 import keras
 import numpy as np
 
-from iliopsoas import files
+from iliopsoas import files, legacy_graph
 from iliopsoas.network import build_network, weighted_layers
 from iliopsoas.status import InputError
 
@@ -49,8 +49,9 @@ def save_weights(path, model: keras.Model, description: dict) -> None:
     missing = [key for key in ARCHITECTURE if key not in description]
     if missing:
         raise ValueError(f"description of the weights lacks {missing}")
-    write_arrays(path, model, description)
+    # the weights last: where they are, all is there
     files.write_json(Path(path).with_suffix(".json"), description)
+    write_arrays(path, model, description)
 
 
 def write_arrays(path, model: keras.Model, description: dict | None = None) -> None:
@@ -80,6 +81,12 @@ def read_description(path) -> dict:
     with _reading(path) as file:
         own = file.attrs.get("format") == FORMAT
         description = json.loads(file.attrs["description"]) if own else {}
+    missing = [key for key in ARCHITECTURE if own and key not in description]
+    if missing:
+        raise InputError(
+            f"weights {_name(path)}: the file does not say its {', '.join(missing)}; expected a "
+            "model.h5 that a training has finished, not its best.h5 or checkpoint.h5"
+        )
     if not own:
         description = {
             "input_shape": [96, 96, 192, 1],
@@ -134,8 +141,9 @@ def open_model(path, sha256: str | None = None, precision: str = "float32"):
 def load_published_weights(model: keras.Model, path, sha256: str | None = None) -> str:
     """Load a legacy Keras HDF5 file (whole model or weights) into `model`, weights only.
 
-    Layers are taken in the order of the file's ``layer_names``, which Keras 2 wrote in
-    topological order; their names and numbers are not looked at, layers without weights
+    Layers are taken in topological order: that of the file's ``layer_names``, which is how
+    Keras 2 wrote them, put right by the graph where the file describes one. Their names and
+    numbers are not looked at, layers without weights
     are passed over, and the optimizer's slots are left alone. The kernel layouts are
     those of Keras 3: (x, y, z, in, out), transposed (x, y, z, out, in) (keras 2.2.4,
     layers/convolutional.py).
@@ -157,7 +165,7 @@ def load_published_weights(model: keras.Model, path, sha256: str | None = None) 
     ------
     InputError
         The file is absent, is no HDF5 file (a web page, a Git LFS pointer), is
-        truncated, has another hash, or holds another network's weights.
+        truncated, has another hash, or holds another network's weights (`legacy_graph`).
     """
     _refuse_other_files(path)
     found = files.sha256(path)
@@ -168,24 +176,24 @@ def load_published_weights(model: keras.Model, path, sha256: str | None = None) 
                 f"weights {_name(path)}: this is a file of our own format, expected a legacy "
                 "Keras HDF5 file; open it with weights.open_model"
             )
-        group = file.get("model_weights", file)  # save_weights has no such group
+        group = _group(file, "model_weights", path) if "model_weights" in file else file
         names = _attribute(group, "layer_names")
         if not names:
             raise InputError(
                 f"weights {_name(path)}: the HDF5 file has no attribute layer_names, so it was "
                 "not written by Keras 2 (model.save or save_weights with .h5). " + _GET_AGAIN
             )
-        _refuse_other_concatenations(file, path)
+        graph = legacy_graph.read(file.attrs.get("model_config"))
+        if found_otherwise := legacy_graph.difference(graph):
+            raise InputError(
+                f"weights {_name(path)}: the network in this file {found_otherwise}; its masks "
+                "would be wrong"
+            )
         arrays = []
-        for layer in names:
-            if layer not in group:
-                raise InputError(
-                    f"weights {_name(path)}: the layer {layer!r} is listed but absent; the file "
-                    "is damaged. " + _GET_AGAIN
-                )
+        for layer in legacy_graph.topological(names, graph):
             weights = [
                 (weight, _dataset(group, f"{layer}/{weight}", path))
-                for weight in _attribute(group[layer], "weight_names")
+                for weight in _attribute(_group(group, layer, path), "weight_names")
             ]
             # the kernel first, whatever the names are
             arrays += sorted(weights, key=lambda item: -item[1].ndim)
@@ -200,6 +208,8 @@ def _name(path) -> str:
 def _refuse_other_files(path):
     """Refuse what is not HDF5 at all, and say what it is."""
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"weights: {path} is a folder, expected one HDF5 file. " + _GET_AGAIN)
     if not path.is_file():
         raise InputError(f"weights: {path} does not exist. " + _GET_AGAIN)
     with open(path, "rb") as file:
@@ -247,7 +257,9 @@ def _check_sha256(path, found, expected):
 
 def _attribute(group, name) -> list[str]:
     """A list of texts; Keras 2 split lists over 64 kB into name0, name1, ..."""
-    if name in group.attrs:
+    if isinstance(group.attrs.get(name), h5py.Empty):
+        values = []
+    elif name in group.attrs:
         values = list(np.ravel(group.attrs[name]))
     else:
         values, part = [], 0
@@ -257,8 +269,8 @@ def _attribute(group, name) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _dataset(group, name, path) -> h5py.Dataset:
-    """A float dataset that lies in the file itself."""
+def _inside(group, name, path):
+    """What lies under `name` in the file itself: no link out of it is followed."""
     here = group
     for part in name.split("/"):
         if not part:
@@ -270,10 +282,26 @@ def _dataset(group, name, path) -> h5py.Dataset:
                 "the file is damaged. " + _GET_AGAIN
             )
         here = here[part]
-    if not isinstance(here, h5py.Dataset) or here.dtype.kind != "f" or here.external:
+    return here
+
+
+def _group(group, name, path) -> h5py.Group:
+    found = _inside(group, name, path)
+    if not isinstance(found, h5py.Group):
         raise InputError(
-            f"weights {_name(path)}: {name!r} is no array of floating-point numbers; the file is "
-            "damaged. " + _GET_AGAIN
+            f"weights {_name(path)}: {name!r} is no group; the file is damaged. " + _GET_AGAIN
+        )
+    return found
+
+
+def _dataset(group, name, path) -> h5py.Dataset:
+    """A float dataset whose numbers lie in the file itself."""
+    here = _inside(group, name, path)
+    outside = isinstance(here, h5py.Dataset) and (here.external or here.is_virtual)
+    if not isinstance(here, h5py.Dataset) or here.dtype.kind != "f" or outside:
+        raise InputError(
+            f"weights {_name(path)}: {name!r} is no array of floating-point numbers of this file; "
+            "the file is damaged. " + _GET_AGAIN
         )
     return here
 
@@ -305,29 +333,3 @@ def _assign(model, arrays, path):
                 "diverged or the file is damaged"
             )
     model.set_weights(values)
-
-
-def _refuse_other_concatenations(file, path):
-    """Where the file describes its graph, refuse one that concatenates [skip, upsampled].
-
-    Such weights have the same shapes, would load, and give silently wrong masks. The
-    description is read as data; a file without one, or with an unusual one, passes.
-    """
-    text = file.attrs.get("model_config")
-    try:
-        layers = json.loads(text)["config"]["layers"]
-        kinds = {layer["config"]["name"]: layer["class_name"] for layer in layers}
-        joins = [
-            [source[0] for source in layer["inbound_nodes"][0]]
-            for layer in layers
-            if layer["class_name"] == "Concatenate"
-        ]
-    except (TypeError, KeyError, IndexError, ValueError):
-        return
-    for sources in joins:
-        found = [kinds.get(name) for name in sources]
-        if len(found) == 2 and found[1] == "Conv3DTranspose" and found[0] != "Conv3DTranspose":
-            raise InputError(
-                f"weights {_name(path)}: the network in this file concatenates [skip, "
-                "upsampled], expected [upsampled, skip] as published; its masks would be wrong"
-            )

@@ -3,6 +3,8 @@
 import csv
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+
 # The cores of this machine; on a cluster there is no --cores, and the profile's set-threads say it.
 CORES = workflow.resource_settings.cores or 1
 
@@ -64,11 +66,22 @@ def results_folder(wildcards):
 def segmentation_weights(wildcards):
     """Configured weights, the fold models of an ensemble, or the final model."""
     if settings.segmentation.weights:
+        if not Path(settings.segmentation.weights).exists():
+            raise WorkflowError(
+                f"segmentation.weights: {settings.segmentation.weights} does not exist. Put the "
+                "file there (config/ukbb.yaml says where the published one comes from), name "
+                "another, or set weights to null to train on annotations."
+            )
         return settings.segmentation.weights
     if settings.segmentation.ensemble:
         folds = range(1, settings.training.folds + 1)
         return expand(result("model/fold-{fold}/model.h5"), fold=folds)
     return result("model/final/model.h5")
+
+
+def checked_weights(wildcards):
+    """The sign that configured weights can be used."""
+    return result("model/weights.json") if settings.segmentation.weights else []
 
 
 def quality_rows_of_folds(wildcards):

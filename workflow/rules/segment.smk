@@ -1,12 +1,38 @@
 # Network to masks: the model is loaded once per shard.
 
 
+if settings.segmentation.weights:
+
+    # Before all others: a wrong file stops the run at once, not when the first shard is segmented.
+    rule check_weights:
+        input:
+            weights=segmentation_weights,
+        output:
+            result("model/weights.json"),
+        log:
+            log_file("check_weights"),
+        priority: 100
+        localrule: True
+        resources:
+            mem_mb=growing(3000),
+            runtime=growing(10),
+        params:
+            version=STAGES["segment"],
+            parameters=settings.segmentation.model_dump(
+                mode="json", exclude={"weights"}
+            ),
+            crop=settings.crops.model_dump(mode="json"),
+        script:
+            "../../scripts/check_weights.py"
+
+
 rule segment_shard:
     input:
         manifest=shard_file("manifest.tsv"),
         crops=shard_file("crops.h5"),
         crops_ledger=shard_file("crops.tsv"),
         weights=segmentation_weights,
+        checked=ancient(checked_weights),
     output:
         ledger=shard_file("segment.tsv"),
     log:

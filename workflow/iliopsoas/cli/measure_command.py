@@ -127,7 +127,9 @@ def _measure(options, weights, output, record) -> tuple[dict, str]:
 def _segment(options, weights, water, found):
     from iliopsoas.segmentation import Segmenter, Subject, segment_subject
 
-    segmenter = Segmenter.load([weights], threshold=options.threshold)
+    segmenter = Segmenter.load(
+        [weights], threshold=options.threshold, normalisation=options.normalisation
+    )
     cut = {side: crop(water, found, side, options.normalisation) for side in grid.SIDES}
     result = segment_subject(segmenter, Subject(cut, found, water.shape))
     return result.mask, result.record

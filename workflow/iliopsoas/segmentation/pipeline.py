@@ -155,8 +155,9 @@ def segment_many(
     subject, result
         In the order of `subjects`. The result is what `write` returned, or the
         `Segmentation`, or the exception that this one participant met: `Refused`, or
-        whatever reading or writing raised. `InputError` and an OSError of a full disk are
-        for the caller to judge; nothing is swallowed, and no participant stops another.
+        whatever reading or writing raised. `InputError` and an OSError of a full disk
+        concern everybody and are for the caller to judge (`shards.outcome_of`); nothing is
+        swallowed, and no participant stops another.
     """
     group = max(1, segmenter.batch_size // len(SIDES))
 

@@ -1,18 +1,18 @@
 """The network at work: crops in, probabilities out, within the memory there is."""
 
 import itertools
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from iliopsoas import weights
-from iliopsoas.crops import coarsen, refine
+from iliopsoas.crops import CROP_SHAPE, coarsen, refine
 from iliopsoas.logs import log
-from iliopsoas.network import just_in_time
+from iliopsoas.network import is_out_of_memory, just_in_time
 from iliopsoas.status import InputError, Refused, Verdict
 
 BACK_PROJECTIONS = 2
-_OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resourceexhausted", "oom when")
 
 
 class Segmenter:
@@ -46,7 +46,7 @@ class Segmenter:
         self.provenance = provenance or {}
 
     @classmethod
-    def load(cls, paths, sha256=None, precision="float32", **options):
+    def load(cls, paths, sha256=None, precision="float32", normalisation=None, **options):
         """Open weights files, our own or published ones.
 
         Parameters
@@ -55,29 +55,35 @@ class Segmenter:
         sha256 : str, optional
             Hash that the file must have; only with a single one.
         precision : {"float32", "bfloat16", "float16"}
+        normalisation : {"published", "paper"}, optional
+            That of the crops, which must be that of the training where the file names it.
         **options
             Of `Segmenter`.
 
         Raises
         ------
         InputError
-            As `weights.open_model`, and where the files are of different networks.
+            As `weights.open_model`, and where the files are of different networks, or of
+            one for other crops.
         """
         opened = [weights.open_model(path, sha256, precision) for path in paths]
         if not opened:
             raise InputError("segmentation: there is no weights file")
         models, descriptions = zip(*opened, strict=True)
-        factors = {description.get("coarsen", 1) for description in descriptions}
+        factors = {_factor(description) for description in descriptions}
         if len(factors) > 1:
             raise InputError(
                 "segmentation: the models were trained on crops of different resolution "
                 f"(coarsened by {sorted(factors)}); train them alike"
             )
+        factor = factors.pop()
+        for path, description in zip(paths, descriptions, strict=True):
+            _check_crops(path, description, factor, normalisation)
         provenance = {
             "weights_sha256": ",".join(description["sha256"] for description in descriptions),
             "models": len(models),
         }
-        return cls(models, factors.pop(), provenance=provenance, **options)
+        return cls(models, factor, provenance=provenance, **options)
 
     @property
     def members(self) -> int:
@@ -133,7 +139,7 @@ class Segmenter:
             try:
                 output = np.asarray(model.predict_on_batch(batch), dtype="float32")[..., 0]
             except Exception as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 self._less_memory(images.shape, error)
                 continue
@@ -161,6 +167,22 @@ class Segmenter:
         log.warning("segmentation: out of memory, going on with batches of %d", self.batch_size)
 
 
-def _is_out_of_memory(error) -> bool:
-    text = f"{type(error).__name__} {error}".lower()
-    return isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)
+def _factor(description) -> int:
+    """How much crops are coarsened; where a file does not say it, its network's size does."""
+    return description.get("coarsen") or max(1, CROP_SHAPE[0] // description["input_shape"][0])
+
+
+def _check_crops(path, description, factor, normalisation):
+    """Refuse a network that was made for other crops than it would be given."""
+    found, expected = list(description["input_shape"]), [n // factor for n in CROP_SHAPE] + [1]
+    if found != expected:
+        raise InputError(
+            f"weights {Path(path).name}: a network for crops of {found}, expected {expected} "
+            f"(96 x 96 x 192 voxels, coarsened by {factor})"
+        )
+    trained = description.get("normalisation", normalisation)
+    if normalisation and trained != normalisation:
+        raise InputError(
+            f"weights {Path(path).name}: trained on crops normalised as {trained!r}, but these "
+            f"are normalised as {normalisation!r}; set crops.normalisation to {trained!r}"
+        )

@@ -17,6 +17,7 @@ from iliopsoas.stages.cohort import cohort
 from iliopsoas.stages.common import read_ledgers
 from iliopsoas.stages.imaging import crops, dixon, landmarks, volumes_of_shard
 from iliopsoas.stages.learning import (
+    check_weights,
     export_for_annotation,
     folds,
     learning_rate_sweep,
@@ -29,6 +30,7 @@ from iliopsoas.stages.other import other_masks, other_table
 
 __all__ = [
     "accepted",
+    "check_weights",
     "cohort",
     "crops",
     "dixon",

@@ -10,9 +10,9 @@ import pandas as pd
 
 from iliopsoas import files, grid
 from iliopsoas.logs import Progress, log
-from iliopsoas.shards import Outcome, Stage
+from iliopsoas.shards import Outcome, Stage, outcome_of
 from iliopsoas.stages.common import MASKS, tasks_after
-from iliopsoas.status import InputError, Refused, Verdict
+from iliopsoas.status import InputError, Verdict
 
 ENOUGH_PEOPLE = 30  # annotated participants from which one version of each fault is enough
 
@@ -110,12 +110,16 @@ def _training_set(folds, crops, factor: int, normalisation: str):
     return samples, fold
 
 
-def _description(samples, subjects, normalisation: str) -> dict:
+def _description(samples, subjects, normalisation: str, version: int) -> dict:
     digest = hashlib.sha256()
     for index in samples.indices(subjects):
         digest.update(samples.images[index])
         digest.update(samples.labels[index])
-    return {"normalisation": normalisation, "training_set": digest.hexdigest()}
+    return {
+        "normalisation": normalisation,
+        "training_set": digest.hexdigest(),
+        "stage_version": version,
+    }
 
 
 def _recipe(training: dict, network: dict, crops: dict):
@@ -125,7 +129,17 @@ def _recipe(training: dict, network: dict, crops: dict):
     return Recipe(**options, **network, coarsen=crops["coarsen"])
 
 
-def train(folds, crops, folder, *, model: str, training: dict, network: dict, crop: dict) -> None:
+def train(
+    folds,
+    crops,
+    folder,
+    *,
+    model: str,
+    version: int,
+    training: dict,
+    network: dict,
+    crop: dict,
+) -> None:
     """Train a fold's model (``fold-N``, without fold N) or the ``final`` one, on everybody.
 
     Parameters
@@ -136,6 +150,8 @@ def train(folds, crops, folder, *, model: str, training: dict, network: dict, cr
         Crop files of the shards that hold annotated participants.
     folder : path
         Of the model; see `training.train` for what it gets.
+    version : int
+        Of the stage; a model of another one is trained again.
     training, network, crop : dict
         The sections of the configuration.
     """
@@ -153,13 +169,13 @@ def train(folds, crops, folder, *, model: str, training: dict, network: dict, cr
         # followed only: a fold that chose when to stop would not be held out any more
         validation=[] if training["early_stop"] else samples.indices(held_out),
         participants=samples.owners,
-        description=_description(samples, trained, crop["normalisation"]),
+        description=_description(samples, trained, crop["normalisation"], version),
         what=model,
     )
 
 
 def learning_rate_sweep(
-    folds, crops, folder, *, training: dict, network: dict, crop: dict
+    folds, crops, folder, *, version: int, training: dict, network: dict, crop: dict
 ) -> pd.DataFrame:
     """Train without the first fold at every rate of ``training.sweep_rates``; see `train`."""
     from iliopsoas import training as learning
@@ -175,17 +191,39 @@ def learning_rate_sweep(
         rates=training["sweep_rates"],
         indices=samples.indices(trained),
         validation=samples.indices(held_out),
-        description=_description(samples, trained, crop["normalisation"]),
+        description=_description(samples, trained, crop["normalisation"], version),
     )
 
 
-def _segmenter(weights, parameters: dict):
+def _segmenter(weights, parameters: dict, crop: dict):
     from iliopsoas.segmentation import Segmenter
 
     paths = [weights] if isinstance(weights, str | Path) else list(weights)
     chosen = {key: parameters[key] for key in ("threshold", "batch_size", "flip", "precision")}
+    chosen |= {"normalisation": crop["normalisation"]}
     sha256 = parameters.get("weights_sha256")
     return Segmenter.load(paths, sha256=sha256 if len(paths) == 1 else None, **chosen)
+
+
+def check_weights(weights, *, parameters: dict, crop: dict) -> dict:
+    """Load the configured weights as `segment` will: a wrong file is not found out days later.
+
+    Returns
+    -------
+    dict
+        weights_sha256, bytes, coarsen.
+
+    Raises
+    ------
+    InputError
+        As `segmentation.Segmenter.load`.
+    """
+    segmenter = _segmenter(weights, parameters, crop)
+    return {
+        "weights_sha256": segmenter.provenance["weights_sha256"],
+        "bytes": Path(weights).stat().st_size,
+        "coarsen": segmenter.factor,
+    }
 
 
 def validate(
@@ -211,7 +249,8 @@ def validate(
     table = files.read_tsv(folds)
     held_out = table[table["fold"] == fold]
     names = [files.subject_name(row.eid, row.instance) for row in held_out.itertuples()]
-    segmenter = _segmenter(weights, {k: v for k, v in parameters.items() if k != "weights_sha256"})
+    chosen = {k: v for k, v in parameters.items() if k != "weights_sha256"}
+    segmenter = _segmenter(weights, chosen, crop)
     reader = CropReader(crops)
     predicted = {}
 
@@ -253,7 +292,7 @@ def quality_rows(
         return reader.read(name, side, crop["normalisation"]), reader.read_label(name, side)
 
     chosen = {k: v for k, v in parameters.items() if k != "weights_sha256"}
-    segment = quality.network(_segmenter(weights, chosen))
+    segment = quality.network(_segmenter(weights, chosen, crop))
     # few participants: the more often each is made worse
     repeats = int(np.clip(ENOUGH_PEOPLE // max(len(table), 1), 1, 3))
     return quality.held_out_rows(names, read, segment, seed, repeats)
@@ -306,9 +345,11 @@ def segment(
     keep = parameters["keep_probabilities"]
     stage = Stage("segment", results, MASKS if keep else MASKS[:1], retry)
     pending = stage.pending(tasks)
+    for task in [] if keep else tasks:  # of an earlier run, perhaps of other weights
+        (stage.folder(task) / MASKS[1]).unlink(missing_ok=True)
     progress = Progress("segment", len(pending))
     if pending:
-        segmenter = _segmenter(paths, parameters)
+        segmenter = _segmenter(paths, parameters, crop)
         reader = CropReader(crops)
 
         def read(task):
@@ -334,11 +375,8 @@ def segment(
 
 def _outcome(result, seconds: float) -> Outcome:
     """What `segment_many` yields, a record or an exception, as an outcome."""
-    if isinstance(result, Refused):
-        return Outcome(result.verdict, result.message, seconds)
-    if isinstance(result, InputError | OSError):
+    if isinstance(result, InputError):
         raise result
-    if isinstance(result, BaseException):
-        text = f"{type(result).__name__}: {result}"
-        return Outcome(Verdict.UNEXPECTED_ERROR, text, seconds)
+    if isinstance(result, Exception):
+        return outcome_of(result, seconds)
     return Outcome(Verdict.OK, "", seconds, result)

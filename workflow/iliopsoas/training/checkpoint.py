@@ -34,6 +34,10 @@ def restore(path, model, fingerprint) -> list[dict]:
                 group: [file[group][number][()] for number in sorted(file[group])]
                 for group in _state(model)
             }
+        for group, variables in _state(model).items():
+            found = [value.shape for value in values[group]]
+            if found != [tuple(variable.shape) for variable in variables]:
+                raise ValueError(f"its {group} are not those of this network and optimizer")
     except (OSError, KeyError, ValueError) as error:
         log.warning("a damaged checkpoint is left aside: %s (%s)", path.name, error)
         return []

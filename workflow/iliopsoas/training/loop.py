@@ -1,5 +1,6 @@
 """The training of one network, and the sweep of learning rates."""
 
+import contextlib
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 
 from iliopsoas import augmentation, files, weights
 from iliopsoas.logs import log
-from iliopsoas.network import build_network, just_in_time, logits
+from iliopsoas.network import build_network, is_out_of_memory, just_in_time, logits
 from iliopsoas.status import InputError
 from iliopsoas.training import checkpoint
 from iliopsoas.training.losses import LOSSES, dice_metric
@@ -70,9 +71,9 @@ def train(
     Raises
     ------
     Diverged
-        Where the loss is not finite; no model is written.
+        Where the loss or a weight is not finite; no model is written.
     InputError
-        Where a training set is empty.
+        Where a training set is empty, or a batch does not fit the memory.
     """
     recipe = recipe or Recipe()
     folder = Path(folder)
@@ -93,10 +94,14 @@ def train(
         seed=recipe.seed,
         initialisation=recipe.initialisation,
     )
+    folder.mkdir(parents=True, exist_ok=True)
+    for litter in folder.glob(".partial-*"):  # of a training that was killed
+        litter.unlink()
     done = _finished(folder, fingerprint) if resume else None
     if done:
         log.info("%s: already done", what)
-        weights.load_into(model, done)
+        weights.load_into(model, folder / "model.h5")
+        _write_lost(folder, done, indices, participants, what)
         return model
     trained = _compile(logits(model), recipe)
     history = checkpoint.restore(folder / "checkpoint.h5", trained, fingerprint) if resume else []
@@ -104,18 +109,22 @@ def train(
         log.info("%s: goes on after epoch %d", what, len(history))
 
     samples = Batches(images, labels, indices, recipe)
-    with EpochProgress(what, recipe.epochs, len(history), samples.steps) as progress:
+    bar = EpochProgress(what, recipe.epochs, len(history), samples.steps)
+    with bar as progress, _memory_told(what, shape, recipe):
         for epoch in range(len(history) + 1, recipe.epochs + 1):
             if _has_stopped(history, recipe):
                 break
             row = {"epoch": epoch} | _epoch(trained, samples, recipe, epoch, progress)
+            # the last step may leave weights that no loss was computed with
+            if not (math.isfinite(row["loss"]) and _is_finite(model)):
+                narrow = recipe.precision != "float32"
+                raise Diverged(
+                    f"{what}: the loss or a weight is not finite in epoch {epoch}; lower "
+                    f"training.learning_rate ({recipe.learning_rate:g})"
+                    + (f" or set training.precision ({recipe.precision}) to float32" * narrow)
+                )
             if validation:
                 row |= _validate(trained, images, labels, validation, recipe)
-            if not math.isfinite(row["loss"]):
-                raise Diverged(
-                    f"{what}: the loss is not finite in epoch {epoch}; lower "
-                    f"training.learning_rate ({recipe.learning_rate:g})"
-                )
             history.append(row)
             _keep_best(folder, model, history, recipe)
             checkpoint.save(folder / "checkpoint.h5", trained, fingerprint, history)
@@ -126,9 +135,7 @@ def train(
     if recipe.early_stop and best.exists():
         weights.load_into(model, best)
     loss_figure(folder / "loss.png", pd.DataFrame(history), what)
-    if participants is not None:
-        rows = sorted({tuple(map(str, participants[index])) for index in indices})
-        files.write_tsv(folder / "participants.tsv", pd.DataFrame(rows, columns=files.KEY))
+    _write_participants(folder, indices, participants)
     weights.save_weights(
         folder / "model.h5",
         model,
@@ -161,7 +168,9 @@ def sweep(images, labels, folder, recipe: Recipe, *, rates=SWEEP, **options) -> 
         try:
             trial = replace(recipe, learning_rate=rate)
             train(images, labels, place, trial, what=f"learning rate {rate:g}", **options)
-            row |= dict(pd.read_csv(place / "log.csv").iloc[-1].drop("epoch"))
+            last = pd.read_csv(place / "log.csv").iloc[-1]
+            # the log's rate is that of the last step, which a schedule has changed
+            row |= {"epochs": int(last["epoch"])} | dict(last.drop(["epoch", "learning_rate"]))
             row["status"] = "ok"
         except Diverged:
             row["status"] = "diverged"
@@ -177,10 +186,15 @@ def trained_on(folder, eids) -> list[str]:
 
 
 def _compile(model, recipe):
+    optimizer = keras.optimizers.Adam(
+        recipe.learning_rate, global_clipnorm=recipe.clip_norm or None
+    )
+    if recipe.precision == "float16":
+        # gradients of a mean over voxels vanish in float16; Keras looks at the policy of the
+        # model, not of its layers, and would not scale the loss by itself
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
-        optimizer=keras.optimizers.Adam(
-            recipe.learning_rate, global_clipnorm=recipe.clip_norm or None
-        ),
+        optimizer=optimizer,
         loss=LOSSES[recipe.loss],
         metrics=[dice_metric()],
         jit_compile=just_in_time(),
@@ -214,8 +228,28 @@ def _validate(model, images, labels, validation, recipe) -> dict:
     return {"validation_loss": float(logs["loss"]), "validation_dice": float(logs["dice"])}
 
 
+def _is_finite(model) -> bool:
+    return all(np.isfinite(value).all() for value in model.get_weights())
+
+
+@contextlib.contextmanager
+def _memory_told(what, shape, recipe):
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"{what}: {recipe.batch_size} crops of {' x '.join(map(str, shape[:3]))} do not fit "
+            f"the memory of this {keras.backend.backend()} device in a training step; lower "
+            "training.batch_size, set training.precision to bfloat16 on a GPU that has it, or "
+            f"stop what else uses the memory ({str(error)[:120]})"
+        ) from error
+
+
 def _followed(row) -> float:
-    return row.get("validation_loss", row["loss"])
+    loss = row.get("validation_loss", row["loss"])
+    return loss if math.isfinite(loss) else math.inf
 
 
 def _has_stopped(history, recipe) -> bool:
@@ -231,11 +265,28 @@ def _keep_best(folder, model, history, recipe):
         weights.write_arrays(folder / "best.h5", model)
 
 
-def _finished(folder, fingerprint):
-    """The weights file, where this very training has already ended."""
-    path = folder / "model.h5"
+def _finished(folder, fingerprint) -> dict | None:
+    """The description of the weights, where this very training has already ended."""
     try:
-        description = weights.read_description(path)
+        description = weights.read_description(folder / "model.h5")
     except InputError:
         return None
-    return path if description.get("fingerprint") == fingerprint else None
+    same = description.get("fingerprint") == fingerprint
+    return description if same and (folder / "log.csv").exists() else None
+
+
+def _write_participants(folder, indices, participants):
+    if participants is not None:
+        rows = sorted({tuple(map(str, participants[index])) for index in indices})
+        files.write_tsv(folder / "participants.tsv", pd.DataFrame(rows, columns=files.KEY))
+
+
+def _write_lost(folder, description, indices, participants, what):
+    """Write again what lay beside finished weights and is gone."""
+    if not (folder / "model.json").exists():
+        own = {key: description[key] for key in description if key not in ("format", "sha256")}
+        files.write_json(folder / "model.json", own)
+    if not (folder / "loss.png").exists():
+        loss_figure(folder / "loss.png", pd.read_csv(folder / "log.csv"), what)
+    if not (folder / "participants.tsv").exists():
+        _write_participants(folder, indices, participants)

@@ -35,8 +35,9 @@ def folds(participants: pd.DataFrame, number: int, seed: int) -> pd.Series:
     people = participants.drop_duplicates("eid")
     if len(people) < number:
         raise InputError(
-            f"cross-validation: {number} folds need as many annotated participants, "
-            f"found {len(people)}; lower training.folds"
+            f"cross-validation: {number} folds need as many annotated participants, found "
+            f"{len(people)}; "
+            + ("lower training.folds" if len(people) > 1 else "annotate more of them")
         )
     sex = people["sex"].astype(str) if "sex" in people else pd.Series("", people.index)
     key = [hashlib.sha256(f"{seed}:{eid}".encode()).hexdigest() for eid in people["eid"]]

@@ -1,0 +1,12 @@
+"""Load the configured weights once, before anything else waits for them."""
+
+from iliopsoas import files, logs, stages
+
+if __name__ == "__main__":  # worker processes import this file
+    with logs.to_file(snakemake.log[0]):
+        found = stages.check_weights(
+            snakemake.input.weights,
+            parameters=snakemake.params.parameters,
+            crop=snakemake.params.crop,
+        )
+        files.write_json(snakemake.output[0], found)
