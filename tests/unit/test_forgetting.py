@@ -50,6 +50,19 @@ def test_a_model_says_that_it_holds_withdrawn_participants(tmp_path):
     assert "The model final was trained on participants who have withdrawn since (2)" in text
 
 
+def test_a_stopped_training_goes_only_with_those_it_may_hold(tmp_path):
+    folds = pd.DataFrame({"eid": ["1000001", "1000002"], "instance": "2", "fold": [1, 2]})
+    files.write_tsv(tmp_path / "model/folds.tsv", folds)
+    fill(tmp_path, ["1000001", "1000002", "1000003"], "r-0000")
+    stopped = [tmp_path / "model/final" / name for name in ("checkpoint.h5", "best.h5")]
+    for path in stopped:
+        files.write_text(path, "weights")
+    forget(tmp_path, {"1000003"})
+    assert all(path.exists() for path in stopped), "an image nobody drew on trains nothing"
+    forget(tmp_path, {"1000001"})
+    assert not any(path.exists() for path in stopped)
+
+
 def test_exported_images_tables_and_litter_go_at_once(tmp_path):
     gone, stays = "1000001", "1000002"
     people = pd.DataFrame({"eid": [gone, stays], "instance": "2", "sex": ["female", "male"]})

@@ -87,10 +87,13 @@ def forget(results, withdrawn) -> pd.DataFrame:
         path for path in results.glob("annotation/*_*") if path.name.split("_")[0] in withdrawn
     ]
     models = _models_trained_on(results, withdrawn)
-    if models:  # neither the sweep's trainings nor the examples say whose they are
+    folds = results / "model/folds.tsv"
+    if models or (folds.exists() and set(files.read_tsv(folds)["eid"]) & withdrawn):
+        # the sweep, the examples and stopped trainings do not say whose they are
         shutil.rmtree(results / "model/learning_rate_sweep", ignore_errors=True)
-        for path in results.glob("model/fold-*/examples.npz"):
-            path.unlink()
+        for name in ("examples.npz", "checkpoint.h5", "best.h5"):
+            for path in results.glob(f"model/*/{name}"):
+                path.unlink()
     for path in leaving:
         shutil.rmtree(path)
     for path in exported:

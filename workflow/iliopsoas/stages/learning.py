@@ -338,7 +338,7 @@ def segment(
         "crops",
         "segment",
         version,
-        parameters,
+        {key: value for key, value in parameters.items() if key != "batch_size"},  # only speed
         crop,
         [files.sha256(path) for path in paths],
     )
