@@ -48,6 +48,7 @@ include: "workflow/rules/volumes.smk"
 include: "workflow/rules/qc.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/other.smk"
+include: "workflow/rules/images.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/egress.smk"
@@ -67,6 +68,7 @@ rule all:
         every_shard("crops.tsv"),
         every_shard("segment.tsv"),
         every_shard("volumes.tsv"),
+        [] if KEEPS_IMAGES else every_shard("images_removed.json"),
         rules.cohort.output,
         rules.qc.input,
         rules.statistics.output,

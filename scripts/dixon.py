@@ -9,8 +9,9 @@ if __name__ == "__main__":  # worker processes import this file
             snakemake.output.ledger,
             results=snakemake.params.results,
             version=snakemake.params.version,
-            # no parameter: who is tried again changes nobody else's result
+            # no parameters: neither who is tried again nor what is kept changes anybody's result
             retry=snakemake.config.get("run", {}).get("retry", []),
+            keep=snakemake.config.get("run", {}).get("keep", "everything"),
             parameters=snakemake.params.parameters,
             processes=snakemake.threads,
             time_limit_s=snakemake.params.time_limit_s,

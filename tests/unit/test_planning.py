@@ -99,7 +99,8 @@ def test_a_resumed_job_counts_what_was_done_before(results):
 
 def test_disk_and_files(results):
     pilot = planning.read_pilot(results)
-    assert (pilot.subject_files, pilot.subject_bytes) == (20, 20 * 4096)
+    assert (pilot.image_files, pilot.image_bytes) == (10, 10 * 4096)
+    assert (pilot.subject_files, pilot.subject_bytes) == (10, 10 * 4096)
     table = by_stage(planning.estimate(pilot, settings(), scans=1000))
     blocks = sum(path.stat().st_blocks * 512 for path in (results / "shards").rglob("*.tsv"))
     blocks += sum(

@@ -203,6 +203,27 @@ def traces(folder, eid) -> list[str]:
     return found
 
 
+def test_images_that_are_not_kept_change_nothing_else(workflow):
+    volumes = (workflow.results / "volumes.tsv").read_bytes()
+    measured = table(workflow, "volumes.tsv").query("status == 'ok'")
+    folders = [
+        files.subject_folder(workflow.results, row.eid, row.instance)
+        for row in measured.itertuples()
+    ]
+    workflow.settings["run"]["keep"] = "results"
+    rules = workflow.rules_run()
+    assert "remove_images" in rules
+    assert not rules & {"dixon_shard", "landmarks_shard", "segment_shard", "train", "cohort"}
+    assert not any((folder / "water.nii.gz").exists() for folder in folders)
+    assert all((folder / "iliopsoas.nii.gz").exists() for folder in folders)
+    assert "Nothing to be done" in workflow.run()
+    # a figure that shows water images makes them again, and leaves none behind
+    (workflow.results / "figures/figure3.png").unlink()
+    assert "figures" in workflow.rules_run()
+    assert (workflow.results / "volumes.tsv").read_bytes() == volumes
+    assert not any((folder / "water.nii.gz").exists() for folder in folders)
+
+
 def test_a_withdrawn_training_participant_leaves_no_trace(workflow):
     workflow.run("export_for_annotation")
     eid = table(workflow, "model/final/participants.tsv")["eid"].iloc[0]

@@ -370,6 +370,11 @@ class Run(Section):
     time_limit_s: Positive = Field(
         600, description="Seconds after which a participant is given up."
     )
+    keep: Literal["everything", "results"] = Field(
+        "everything",
+        description="`results` removes a shard's stitched water and fat images once its volumes are"
+        " measured (nine tenths of the disk); where needed, they are made again from the zip.",
+    )
     scratch: str | None = Field(
         None,
         description="Folder on a node's own disk where crops are built before they are copied to"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from iliopsoas import files
+from iliopsoas.stages.images import LARGE
 from iliopsoas.status import InputError
 
 IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")
@@ -18,7 +19,7 @@ OF_FOLDS = ("train", "validate", "quality_rows")
 GPU_STAGES = ("segment", *OF_FOLDS)
 COHORT_STAGES = ("cohort", "qc", "statistics", "figures")
 COLUMNS = ["stage", "jobs", "cpu_hours", "gpu_hours", "disk_gb", "files", "memory_gb", "note"]
-KINDS = ("subject", "shard", "model", "other")  # of files, by what their number grows with
+KINDS = ("image", "subject", "shard", "model", "other")  # of files, by what their number grows with
 NETWORK_SETTINGS = {"crops": ("coarsen",), "network": ("base_filters", "variant")}
 
 
@@ -36,8 +37,10 @@ class Pilot:
         How many there were.
     configuration : dict
         Of the pilot, from its run.json.
+    image_bytes, image_files : int
+        Size on disk and number of the stitched water and fat images.
     subject_bytes, subject_files, shard_bytes, shard_files, model_bytes, model_files : int
-        Size on disk and number of files: the folders of participants, of shards (logs and
+        The same of all else in the folders of participants, of those of shards (logs and
         benchmarks with them), and of models.
     other_bytes, other_files : int
         Everything else.
@@ -49,6 +52,8 @@ class Pilot:
     shards: int
     annotated: int
     configuration: dict
+    image_bytes: int
+    image_files: int
     subject_bytes: int
     subject_files: int
     shard_bytes: int
@@ -131,6 +136,8 @@ def _sizes(results: Path) -> dict[str, int]:
             continue
         parts = path.relative_to(results).parts
         kind = {"subjects": "subject", "model": "model"}.get(parts[0], "other")
+        if kind == "subject" and path.name in LARGE:
+            kind = "image"
         of_shard = parts[0] == "shards" and len(parts) > 2
         if of_shard or (parts[0] in {"logs", "benchmarks"} and parts[1] in IMAGE_STAGES):
             kind = "shard"
@@ -148,7 +155,7 @@ def estimate(
     ----------
     pilot : Pilot
     configuration : dict
-        Of the large run: sections cohort, crops, network, training, segmentation are read.
+        Of the large run: sections cohort, crops, network, training, segmentation, run are read.
     scans : int
         Visits to process.
     annotated : int, optional
@@ -176,17 +183,22 @@ def estimate(
         ]
     rows += [_cohort_row(pilot, stage) for stage in COHORT_STAGES]
     per_scan, per_shard = scans / pilot.scans, shards / pilot.shards
+    kept = configuration["run"]["keep"] == "everything"
+    note = "unknown: images, of which the pilot kept none" if kept and not pilot.image_files else ""
+    if not kept:
+        note = f"and {pilot.image_bytes / pilot.scans / 1e6:.0f} MB for each scan in work"
     rows.append(
         {
             "stage": "results on disk",
+            "note": note,
             "disk_gb": (
-                (pilot.subject_bytes + pilot.shard_bytes) * per_scan
+                (kept * pilot.image_bytes + pilot.subject_bytes + pilot.shard_bytes) * per_scan
                 + pilot.model_bytes
                 + pilot.other_bytes
             )
             / 1e9,
             "files": round(
-                pilot.subject_files * per_scan
+                (kept * pilot.image_files + pilot.subject_files) * per_scan
                 + pilot.shard_files * per_shard
                 + pilot.model_files
                 + pilot.other_files

@@ -184,10 +184,13 @@ class Stage:
         File names in the subject folder that an ``ok`` promises.
     retry : iterable of str
         Verdicts that are tried again besides `TRANSIENT`.
+    instead : str, optional
+        A file in the subject folder that stands for outputs removed on purpose.
     """
 
-    def __init__(self, name: str, results, outputs: tuple[str, ...] = (), retry=()):
+    def __init__(self, name: str, results, outputs: tuple[str, ...] = (), retry=(), instead=None):
         self.name, self.results, self.outputs = name, Path(results), outputs
+        self.instead = instead
         self.retry = {*TRANSIENT, *retry}
 
     def folder(self, task: Task) -> Path:
@@ -207,6 +210,8 @@ class Stage:
         if state["verdict"] != Verdict.OK:
             return True
         folder = self.folder(task)
+        if self.instead and (folder / self.instead).exists():
+            return True
         return all((folder / name).exists() for name in self.outputs)
 
     def finish(self, task: Task, outcome: Outcome, record: dict | None = None) -> None:

@@ -8,6 +8,8 @@ from snakemake.exceptions import WorkflowError
 # The cores of this machine; on a cluster there is no --cores, and the profile's set-threads say it.
 CORES = workflow.resource_settings.cores or 1
 
+KEEPS_IMAGES = settings.run.keep == "everything"
+
 
 def result(path):
     """A path below the results folder."""

@@ -14,7 +14,7 @@ rule crops_shard:
         benchmark_file("crops/{shard}")
     threads: CORES
     resources:
-        mem_mb=growing_per_thread(500),
+        mem_mb=growing_per_thread(500 if KEEPS_IMAGES else 1500),
         runtime=growing(240),
         # no parameter: where a file is built changes nothing in it
         scratch=settings.run.scratch or "",

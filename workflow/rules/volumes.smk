@@ -13,7 +13,7 @@ rule volumes_shard:
         benchmark_file("volumes/{shard}")
     threads: CORES
     resources:
-        mem_mb=growing_per_thread(1000),
+        mem_mb=growing_per_thread(1000 if KEEPS_IMAGES else 1500),
         runtime=growing(240),
     params:
         version=STAGES["volumes"],

@@ -15,6 +15,7 @@ from iliopsoas.stages.analysis import (
 )
 from iliopsoas.stages.cohort import cohort
 from iliopsoas.stages.common import read_ledgers
+from iliopsoas.stages.images import remove as remove_images
 from iliopsoas.stages.imaging import crops, dixon, landmarks, volumes_of_shard
 from iliopsoas.stages.learning import (
     check_weights,
@@ -46,6 +47,7 @@ __all__ = [
     "overlays",
     "quality_rows",
     "read_ledgers",
+    "remove_images",
     "review_page",
     "sampled",
     "segment",

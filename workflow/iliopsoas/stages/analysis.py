@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 
 from iliopsoas import files, grid
+from iliopsoas.stages import images as stitched
 
 REJECTED = "rejected_in_review"  # status, in the statistics, of who has a volume nobody trusts
 
@@ -79,9 +80,10 @@ def _bare_preview(folder):
 # --- figures with images ------------------------------------------------------------------------
 
 
-def _volume(results, eid, instance, name):
-    image = nib.load(files.subject_folder(results, eid, instance) / name)
-    return np.asanyarray(image.dataobj), image
+def _water(results, row):
+    folder = files.subject_folder(results, row.eid, row.instance)
+    (image,) = stitched.load(folder, "water.nii.gz")
+    return np.asanyarray(image.dataobj)
 
 
 def figure1(folds, manifests, *, results):
@@ -94,8 +96,10 @@ def figure1(folds, manifests, *, results):
     total = folds.groupby(files.KEY)["manual_ml"].sum().sort_values()
     eid, instance = total.index[len(total) // 2]
     row = manifests.set_index(files.KEY).loc[(eid, instance)]
-    water, image = _volume(results, eid, instance, "water.nii.gz")
-    body = _volume(results, eid, instance, "body.nii.gz")[0]
+    image, body = stitched.load(
+        files.subject_folder(results, eid, instance), "water.nii.gz", "body.nii.gz"
+    )
+    water = np.asanyarray(image.dataobj)
     return images.figure1(water, annotations.read(row["annotation"].split(";"), image, body))
 
 
@@ -136,8 +140,9 @@ def figure3(volumes, sample, *, results, instance: int = 2):
     measured = measured.merge(sample[files.KEY], on=files.KEY)
     panels = []
     for row in selection.twelve(measured.dropna(subset=["total_ml"])).itertuples():
-        water, _ = _volume(results, row.eid, row.instance, "water.nii.gz")
-        mask, _ = _volume(results, row.eid, row.instance, "iliopsoas.nii.gz")
+        water = _water(results, row)
+        mask = nib.load(files.subject_folder(results, row.eid, row.instance) / "iliopsoas.nii.gz")
+        mask = np.asanyarray(mask.dataobj)
         box = images.window(mask, margin_mm=80.0)
         water, mask = water[box], mask[box]
         level = images.best_slice(mask > 0, "coronal")
@@ -166,6 +171,6 @@ def figure_s1(volumes, *, results):
     complete = measured[measured["stations_missing"].isna()]
     shown = measured if complete.empty else complete
     row = shown.iloc[len(shown) // 2]
-    water, _ = _volume(results, row["eid"], row["instance"], "water.nii.gz")
+    water = _water(results, row)
     folder = files.subject_folder(results, row["eid"], row["instance"])
     return crops.draw_crop_boxes(water, files.read_json(folder / "landmarks.json"))

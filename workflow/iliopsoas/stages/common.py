@@ -6,7 +6,6 @@ from iliopsoas import files
 from iliopsoas.shards import Task, read_state
 from iliopsoas.status import Verdict
 
-IMAGES = ("water.nii.gz", "fat.nii.gz", "body.nii.gz")
 MASKS = ("iliopsoas.nii.gz", "probability.nii.gz")
 
 

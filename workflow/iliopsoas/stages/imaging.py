@@ -9,7 +9,8 @@ import pandas as pd
 from iliopsoas import files
 from iliopsoas.logs import Progress
 from iliopsoas.shards import Stage, Task, execute, in_order, read_state
-from iliopsoas.stages.common import IMAGES, tasks_after
+from iliopsoas.stages import images
+from iliopsoas.stages.common import tasks_after
 from iliopsoas.status import Refused, Verdict
 
 
@@ -17,9 +18,7 @@ def _dixon_participant(folder: str, scan: str, content: str, parameters: dict) -
     from iliopsoas.dixon import process_scan
 
     result = process_scan(scan, **parameters)
-    folder = Path(folder)
-    for name, image in zip(IMAGES, (result.water, result.fat, result.body), strict=True):
-        files.write_nifti(folder / name, image)
+    images.save(folder, (result.water, result.fat, result.body))
     return {"scan_sha256": files.sha256(scan), "scan_content": content} | result.record
 
 
@@ -33,19 +32,26 @@ def dixon(
     processes: int,
     time_limit_s: float,
     retry=(),
+    keep: str = "everything",
 ) -> pd.DataFrame:
-    """Zips of a shard to water, fat and body images; returns the ledger it writes."""
+    """Zips of a shard to water, fat and body images; returns the ledger it writes.
+
+    With `keep` "results", images that were removed after their use count as done.
+    """
     from iliopsoas.ukb.fingerprint import content_fingerprint
 
-    stage = Stage("dixon", results, IMAGES, retry)
+    removed = images.NOTE if keep == "results" else None
+    stage = Stage("dixon", results, images.IMAGES, retry, instead=removed)
     tasks = []
     for row in files.read_tsv(manifest).itertuples():
         content = content_fingerprint(row.scan)
         if content == "missing":  # a scan that is not mounted today does not undo its results
             state = read_state(results, row.eid, row.instance, "dixon") or {"record": {}}
             content = state["record"].get("scan_content", content)
+        folder = files.subject_folder(results, row.eid, row.instance)
+        images.follow(folder, row.scan, content)
         arguments = {
-            "folder": str(files.subject_folder(results, row.eid, row.instance)),
+            "folder": str(folder),
             "scan": row.scan,
             "content": content,
             "parameters": parameters,
@@ -59,7 +65,7 @@ def _landmarks_participant(folder: str, parameters: dict) -> dict:
     from iliopsoas import landmarks
 
     folder = Path(folder)
-    water, fat, body = (nib.load(folder / name) for name in IMAGES)
+    water, fat, body = images.load(folder)
     found, record = landmarks.locate_with_record(body, water, fat, **parameters)
     landmarks.assess(found, body)
     files.write_json(folder / "landmarks.json", found)
@@ -113,7 +119,7 @@ def _crops_participant(folder: str, annotation: list[str]):
     from iliopsoas.crops import Crops
 
     folder = Path(folder)
-    water, body = (nib.load(folder / name) for name in ("water.nii.gz", "body.nii.gz"))
+    water, body = images.load(folder, "water.nii.gz", "body.nii.gz")
     found = files.read_json(folder / "landmarks.json")
     label_map, record = _annotation(annotation, water, body)
     cut = Crops.of(np.asanyarray(water.dataobj), found, label_map)
@@ -179,7 +185,7 @@ def _volumes_participant(folder: str) -> dict:
     folder = Path(folder)
     mask_image = nib.load(folder / "iliopsoas.nii.gz")
     mask = np.asanyarray(mask_image.dataobj)
-    water, fat, body = (np.asanyarray(nib.load(folder / name).dataobj) for name in IMAGES)
+    water, fat, body = (np.asanyarray(image.dataobj) for image in images.load(folder))
     found = files.read_json(folder / "landmarks.json")
     files.write_bytes(
         folder / "preview.png", preview.preview(water, mask, found, mask_image.affine)

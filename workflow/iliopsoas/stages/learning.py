@@ -11,6 +11,7 @@ import pandas as pd
 from iliopsoas import files, grid
 from iliopsoas.logs import Progress, log
 from iliopsoas.shards import Outcome, Stage, outcome_of
+from iliopsoas.stages import images
 from iliopsoas.stages.common import MASKS, tasks_after
 from iliopsoas.status import InputError, Verdict
 
@@ -48,8 +49,8 @@ def export_for_annotation(sample, dixon, folder, *, number: int, results) -> pd.
         chosen.append(group.iloc[np.linspace(0, len(group) - 1, wanted).round().astype(int)])
     table = pd.concat(chosen)[[*files.KEY, "sex", "age", "bmi"]]
     for row in table.itertuples():
-        source = files.subject_folder(results, row.eid, row.instance) / "water.nii.gz"
-        annotations.export(nib.load(source), folder, row.eid, row.instance)
+        (water,) = images.load(files.subject_folder(results, row.eid, row.instance), "water.nii.gz")
+        annotations.export(water, folder, row.eid, row.instance)
     log.info("exported %d water images", len(table))
     return table
 
@@ -359,8 +360,8 @@ def segment(
 
         def write(task, result):
             affine = nib.load(stage.folder(task) / "body.nii.gz").affine
-            images = (result.mask, result.percent)
-            for name, array in zip(stage.outputs, images, strict=False):
+            arrays = (result.mask, result.percent)
+            for name, array in zip(stage.outputs, arrays, strict=False):
                 files.write_nifti(stage.folder(task) / name, grid.las_image(array, affine))
             return result.record
 

@@ -3,13 +3,13 @@
 import dataclasses
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from iliopsoas import files, grid
 from iliopsoas.shards import Stage
-from iliopsoas.stages.common import IMAGES, tasks_after
+from iliopsoas.stages import images
+from iliopsoas.stages.common import tasks_after
 
 
 def _participant(folder: str, paths: dict, labels: dict, name: str) -> dict:
@@ -18,11 +18,13 @@ def _participant(folder: str, paths: dict, labels: dict, name: str) -> dict:
     from iliopsoas.qc import evidence
 
     folder = Path(folder)
-    water_image = nib.load(folder / "water.nii.gz")
+    water_image, fat_image, body_image = images.load(folder)
     mask, record = read(paths, labels, water_image, name)
     affine = water_image.affine
     files.write_nifti(folder / f"other-{name}.nii.gz", grid.las_image(mask, affine))
-    water, fat, body = (np.asanyarray(nib.load(folder / image).dataobj) for image in IMAGES)
+    water, fat, body = (
+        np.asanyarray(image.dataobj) for image in (water_image, fat_image, body_image)
+    )
     points = folder / "landmarks.json"
     found = files.read_json(points) if points.exists() else None
     measures = volumes.measure(mask, affine, water, fat)

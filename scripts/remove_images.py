@@ -1,0 +1,12 @@
+"""Remove the stitched images of a shard's measured participants."""
+
+from iliopsoas import files, logs, stages
+
+if __name__ == "__main__":  # worker processes import this file
+    with logs.to_file(snakemake.log[0]):
+        removed = stages.remove_images(
+            snakemake.input.manifest,
+            results=snakemake.params.results,
+            parameters=snakemake.params.parameters,
+        )
+        files.write_json(snakemake.output[0], removed)
