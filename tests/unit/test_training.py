@@ -273,6 +273,21 @@ def test_killed_while_a_checkpoint_is_written(uninterrupted, tmp_path):
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_a_network_that_predicts_nothing_any_more_is_told_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(
+        loop, "_epoch", lambda *_: {"loss": 1.0, "dice": dices.pop(0), "learning_rate": 1e-4}
+    )
+    caplog.set_level("WARNING", logger="iliopsoas")
+    for given, told in (
+        ([0.2, 0.0, 0.001, 0.0, 0.0, 0.0], 1),
+        ([0.0, 0.0, 0.3, 0.0, 0.0, 0.4], 0),
+    ):
+        dices = list(given)
+        caplog.clear()
+        training.train(*blobs(1), tmp_path / str(told), replace(SMALL, epochs=6))
+        assert caplog.text.count("next to nothing") == told
+
+
 def test_divergence_is_told_and_leaves_no_model(tmp_path):
     images, labels = blobs(1)
     images[0][0, 0, 0] = np.nan

@@ -19,6 +19,7 @@ from iliopsoas.training.progress import EpochProgress, loss_figure
 from iliopsoas.training.recipe import Recipe, rate_at
 from iliopsoas.training.samples import Batches
 
+NOTHING, PATIENT = 0.01, 3  # Dice, and epochs below it, that are told
 SWEEP = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
@@ -130,6 +131,7 @@ def train(
             checkpoint.save(folder / "checkpoint.h5", trained, fingerprint, history)
             files.write_text(folder / "log.csv", pd.DataFrame(history).to_csv(index=False))
             progress.epoch(row)
+            _tell_collapse(what, history)
 
     best = folder / "best.h5"
     if recipe.early_stop and best.exists():
@@ -226,6 +228,20 @@ def _validate(model, images, labels, validation, recipe) -> dict:
         y = np.stack([np.asarray(labels[i], dtype="float32") for i in part])[..., None]
         logs = model.test_on_batch(x, y, return_dict=True)
     return {"validation_loss": float(logs["loss"]), "validation_dice": float(logs["dice"])}
+
+
+def _tell_collapse(what, history):
+    """Warn once of a network that has stopped to predict anything: its Dice loss has no slope."""
+    low = [row["dice"] < NOTHING for row in history[-PATIENT - 1 :]]
+    if all(low[-PATIENT:]) and len(low) >= PATIENT and not (len(low) > PATIENT and low[0]):
+        log.warning(
+            "%s: for %d epochs next to nothing was predicted (Dice below %g), which the Dice loss "
+            "hardly recovers from; stop, and lower training.learning_rate, or set training.loss "
+            "to dice+cross-entropy or training.clip_norm to 1",
+            what,
+            PATIENT,
+            NOTHING,
+        )
 
 
 def _is_finite(model) -> bool:
