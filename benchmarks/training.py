@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--coarsen", type=int, default=3)
     parser.add_argument("--base-filters", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--options", nargs="+", default=list(OPTIONS), choices=OPTIONS)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
 
@@ -97,8 +98,8 @@ def main() -> None:
         "| option | Dice, mean | SD | lowest | error, mean | mean absolute |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, changes in OPTIONS.items():
-        options = PAPER | changes
+    for name in given.options:
+        options = PAPER | OPTIONS[name]
         recipe = training.Recipe(
             **options,
             epochs=epochs,
