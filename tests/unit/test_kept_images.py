@@ -80,6 +80,28 @@ def test_removed_images_count_as_done_where_they_are_not_kept(removed):
     assert modified(results) == there, "nobody is done again"
 
 
+def test_a_lost_body_mask_is_noticed_although_the_others_were_removed(removed, tmp_path):
+    results, before = removed
+    own = tmp_path / "results"
+    shutil.copytree(results, own)
+    (folder(own) / "body.nii.gz").unlink()
+    dixon(own)
+    for image, array in zip(images.load(folder(own)), before, strict=True):
+        np.testing.assert_array_equal(np.asanyarray(image.dataobj), array)
+    assert (folder(own) / "body.nii.gz").exists()
+
+
+def test_a_removal_that_was_cut_off_is_finished(removed, tmp_path):
+    results, _ = removed
+    own = tmp_path / "results"
+    shutil.copytree(results, own)
+    shutil.copy(folder(own, REFUSED) / "fat.nii.gz", folder(own) / "fat.nii.gz")
+    note = files.read_json(folder(own) / images.NOTE)
+    found = stages.remove_images(own / "manifest.tsv", results=own, parameters=PARAMETERS)
+    assert found["megabytes"] == round(note["bytes"] / 1e6, 1)
+    assert not (folder(own) / "fat.nii.gz").exists()
+
+
 def test_a_zip_that_was_moved_is_followed_and_one_that_is_gone_is_said(removed, tmp_path):
     results, before = removed
     own = tmp_path / "results"

@@ -223,7 +223,10 @@ def resample(mask, layer: Layer, reference, side: str) -> np.ndarray:
 
 
 def exchanged(masks: dict[str, np.ndarray]) -> str | None:
-    """What speaks for left and right being exchanged on the LAS grid; None where nothing does."""
+    """What speaks for left and right being exchanged; None where nothing does.
+
+    `masks`: "left", "right" -> ndarray of bool on the LAS grid, neither of them empty.
+    """
     x = {side: np.nonzero(mask)[0].mean() for side, mask in masks.items()}
     if x["left"] > x["right"]:
         return None
@@ -233,7 +236,10 @@ def exchanged(masks: dict[str, np.ndarray]) -> str | None:
 
 
 def overlapping(masks: dict[str, np.ndarray]) -> str | None:
-    """What speaks for one muscle drawn twice; None up to `BOTH_SIDES` of the smaller mask."""
+    """What speaks for one muscle drawn twice; None up to `BOTH_SIDES` of the smaller mask.
+
+    `masks`: as for `exchanged`.
+    """
     left, right = masks["left"], masks["right"]
     common = (left & right).sum() / min(left.sum(), right.sum())
     return f"{common:.0%} of the smaller side belong to both" if common > BOTH_SIDES else None

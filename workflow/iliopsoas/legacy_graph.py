@@ -6,8 +6,8 @@ are silently wrong. Where the file says so, it is refused. Descriptions of anoth
 Keras 3 writes them, and files without one say nothing.
 """
 
-import heapq
 import json
+from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
 # beside the published SELU, which the authors' code defines itself, and the last sigmoid
@@ -43,25 +43,14 @@ def read(text) -> dict[str, Layer]:
 
 
 def topological(names: list[str], layers: dict[str, Layer]) -> list[str]:
-    """`names` with every layer after those it reads; otherwise, and without a graph, as given."""
-    waits = {
-        name: {source for source in layers[name].sources if source in names}
-        if name in layers
-        else set()
-        for name in names
-    }
-    place = {name: number for number, name in enumerate(names)}
-    ready = [place[name] for name in names if not waits[name]]
-    order = []
-    while ready:
-        done = names[heapq.heappop(ready)]
-        order.append(done)
-        for name, sources in waits.items():
-            if done in sources:
-                sources.remove(done)
-                if not sources:
-                    heapq.heappush(ready, place[name])
-    return order if len(order) == len(names) else names
+    """`names` with every layer after those it reads; without a whole graph of them, as given."""
+    if not set(names) <= set(layers):
+        return names
+    reads = {name: [source for source in layers[name].sources if source in names] for name in names}
+    try:
+        return list(TopologicalSorter(reads).static_order())
+    except CycleError:
+        return names
 
 
 def difference(layers: dict[str, Layer]) -> str | None:

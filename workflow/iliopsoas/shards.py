@@ -184,13 +184,13 @@ class Stage:
         File names in the subject folder that an ``ok`` promises.
     retry : iterable of str
         Verdicts that are tried again besides `TRANSIENT`.
-    instead : str, optional
-        A file in the subject folder that stands for outputs removed on purpose.
+    instead : dict of str to str, optional
+        Output to the file in the subject folder that stands for it where it was removed on purpose.
     """
 
     def __init__(self, name: str, results, outputs: tuple[str, ...] = (), retry=(), instead=None):
         self.name, self.results, self.outputs = name, Path(results), outputs
-        self.instead = instead
+        self.instead = instead or {}
         self.retry = {*TRANSIENT, *retry}
 
     def folder(self, task: Task) -> Path:
@@ -210,9 +210,11 @@ class Stage:
         if state["verdict"] != Verdict.OK:
             return True
         folder = self.folder(task)
-        if self.instead and (folder / self.instead).exists():
-            return True
-        return all((folder / name).exists() for name in self.outputs)
+        return all(
+            (folder / name).exists()
+            or (name in self.instead and (folder / self.instead[name]).exists())
+            for name in self.outputs
+        )
 
     def finish(self, task: Task, outcome: Outcome, record: dict | None = None) -> None:
         """Record an outcome; outputs of an earlier success do not outlive a refusal."""
@@ -220,7 +222,7 @@ class Stage:
         for litter in folder.glob(".partial-*"):  # of a worker that was killed
             litter.unlink()
         if outcome.verdict != Verdict.OK:
-            for name in self.outputs:
+            for name in (*self.outputs, *self.instead.values()):
                 (folder / name).unlink(missing_ok=True)
         files.write_json(
             folder / f"{self.name}.state.json",

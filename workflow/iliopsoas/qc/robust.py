@@ -56,11 +56,13 @@ def grouped_z(values: pd.Series, groups: pd.Series) -> Scores:
 def _fit(y: np.ndarray, design: np.ndarray) -> np.ndarray:
     """Residuals, in robust standard deviations, of a Tukey biweight fit started from Huber's."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of an exact fit: not judged below
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # a start for the next fit; an exact one
         huber = sm.RLM(y, design, M=sm.robust.norms.HuberT()).fit()
-        if np.isnan(_scale(y - design @ huber.params, y)):
-            return np.full(len(y), np.nan)
-        tukey = sm.RLM(y, design, M=sm.robust.norms.TukeyBiweight()).fit(start_params=huber.params)
+    if np.isnan(_scale(y - design @ huber.params, y)):
+        return np.full(len(y), np.nan)
+    tukey = sm.RLM(y, design, M=sm.robust.norms.TukeyBiweight()).fit(start_params=huber.params)
     residuals = y - design @ tukey.params
     # residuals of p fitted coefficients are too small by this factor
     freedom = np.sqrt(len(y) / max(len(y) - design.shape[1], 1))

@@ -99,7 +99,8 @@ def remove(manifest, *, results, parameters: dict) -> dict:
         folder = files.subject_folder(results, row.eid, row.instance)
         there = [folder / name for name in LARGE if (folder / name).exists()]
         state = read_state(results, row.eid, row.instance, "volumes")
-        if there and state and state["verdict"] == Verdict.OK:
+        # a removal that was cut off has its note already
+        if there and state and state["verdict"] == Verdict.OK and not is_removed(folder):
             dixon = read_state(results, row.eid, row.instance, "dixon")
             note = {
                 "scan": row.scan,
@@ -108,9 +109,9 @@ def remove(manifest, *, results, parameters: dict) -> dict:
                 "bytes": sum(path.stat().st_size for path in there),
             }
             files.write_json(folder / NOTE, note)  # first: a removal is never taken for a loss
+        if is_removed(folder):
             for path in there:
                 path.unlink()
-        if is_removed(folder):
             freed.append(files.read_json(folder / NOTE)["bytes"])
     return {"participants": len(freed), "megabytes": round(sum(freed) / 1e6, 1)}
 

@@ -40,7 +40,7 @@ def dixon(
     """
     from iliopsoas.ukb.fingerprint import content_fingerprint
 
-    removed = images.NOTE if keep == "results" else None
+    removed = dict.fromkeys(images.LARGE, images.NOTE) if keep == "results" else {}
     stage = Stage("dixon", results, images.IMAGES, retry, instead=removed)
     tasks = []
     for row in files.read_tsv(manifest).itertuples():
