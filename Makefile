@@ -62,14 +62,14 @@ test-all: env ## All tests, the whole workflow on a small cohort among them
 lint: env ## Style, layers, workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(BIN)/lint-imports
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
 format: env ## Format everything
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules
 
 docs: env ## The documentation, into site/
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . site
@@ -82,9 +82,9 @@ lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 	  --no-emit-index-url --no-annotate --extra gpu --extra slurm pyproject.toml -o envs/requirements-gpu.txt
 
 config-docs: env ## Generate the configuration's schema and key list, and tables of the documentation
-	$(BIN)/python -m iliopsoas.config_pages workflow/schemas/config.schema.json config/README.md
-	$(BIN)/python -m iliopsoas.documents docs/quality-control.md
-	$(BIN)/python -m iliopsoas.columns docs/columns.md
+	$(BIN)/python -m iliopsoas.config.pages workflow/schemas/config.schema.json config/README.md
+	$(BIN)/python -m iliopsoas.reporting.documents docs/quality-control.md
+	$(BIN)/python -m iliopsoas.reporting.columns docs/columns.md
 
 clean: ## Remove results and the synthetic cohort (not the environment)
 	rm -rf results resources/phantom .snakemake

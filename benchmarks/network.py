@@ -22,9 +22,11 @@ import numpy as np
 import psutil
 from scipy import ndimage
 
-from iliopsoas import crops, files, grid, network, segmentation
+from iliopsoas import crops, files, grid
 from iliopsoas.crops import CropReader, Crops, CropWriter
-from iliopsoas.training import Recipe, loop
+from iliopsoas.network import architecture as network
+from iliopsoas.network import segmentation
+from iliopsoas.network.training import Recipe, loop
 
 LANDMARKS = {"1": (60, 80, 350), "2": (170, 80, 350), "11": (70, 80, 160), "12": (150, 80, 160)}
 TRAINING_SAMPLES = 2880 * 100  # the paper's training of one model

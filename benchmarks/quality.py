@@ -26,13 +26,15 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from iliopsoas import files, grid, segmentation, volumes
+from iliopsoas import files, grid
 from iliopsoas import landmarks as joints
 from iliopsoas.crops import crop
+from iliopsoas.masks import volumes
+from iliopsoas.network import segmentation
+from iliopsoas.network.segmentation.masks import dice
 from iliopsoas.phantom.acquisition import FIRST_SLICE_MM, GEOMETRY
 from iliopsoas.qc import evidence, quality
 from iliopsoas.qc.judge import judge
-from iliopsoas.segmentation.masks import dice
 from iliopsoas.status import Refused
 
 PLANTED = 0.05  # share of a cohort with a planted fault

@@ -17,8 +17,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pandas as pd
 
-from iliopsoas import files, segmentation, training
+from iliopsoas import files
 from iliopsoas.crops import CropReader
+from iliopsoas.network import segmentation, training
 
 PAPER = {"loss": "dice", "schedule": "constant", "on_the_fly": False, "samples_per_muscle": 16}
 IMPROVED = {

@@ -1,6 +1,7 @@
 """One volume table from the ledgers of all shards."""
 
-from iliopsoas import files, logs, stages, volumes
+from iliopsoas import files, logs, stages
+from iliopsoas.masks import volumes
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):

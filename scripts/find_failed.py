@@ -1,6 +1,7 @@
 """Ask anew for the ledgers of shards with failures that are worth another try."""
 
-from iliopsoas import files, logs, shards
+from iliopsoas import files, logs
+from iliopsoas.stages import shards
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]) as log:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from iliopsoas import figures, files, logs, stages, volumes
+from iliopsoas import figures, files, logs, stages
+from iliopsoas.masks import volumes
 from iliopsoas.qc.judge import judge
 
 if __name__ == "__main__":  # worker processes import this file

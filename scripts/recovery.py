@@ -1,6 +1,7 @@
 """Compare the measured volumes and masks with the synthetic cohort's truth."""
 
-from iliopsoas import files, logs, recovery
+from iliopsoas import files, logs
+from iliopsoas.reporting import recovery
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):

@@ -1,6 +1,7 @@
 """Keep results under a tag, or compare today's with those kept."""
 
-from iliopsoas import files, logs, releases
+from iliopsoas import files, logs
+from iliopsoas.stages import snapshots as releases
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):

@@ -1,6 +1,7 @@
 """Write the summary page and the run's record; fail where the run must not pass for a success."""
 
-from iliopsoas import files, logs, summary
+from iliopsoas import files, logs
+from iliopsoas.reporting import summary
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from iliopsoas import columns, files, volumes
+from iliopsoas import files
+from iliopsoas.masks import volumes
 from iliopsoas.qc import evidence, flags, quality
+from iliopsoas.reporting import columns
 from iliopsoas.sampling.plan import SAMPLE_COLUMNS
-from iliopsoas.shards import LEDGER_COLUMNS
 from iliopsoas.stages.cohort import MANIFEST_COLUMNS
+from iliopsoas.stages.shards import LEDGER_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]
 

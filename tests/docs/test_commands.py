@@ -83,8 +83,9 @@ def stand_ins(tmp_path_factory) -> Path:
     """One synthetic participant in every form that the pages name, and an untrained network."""
     import SimpleITK
 
-    from iliopsoas import cli, files, weights
-    from iliopsoas.network import build_network
+    from iliopsoas import cli, files
+    from iliopsoas.network import weights
+    from iliopsoas.network.architecture import build_network
 
     def command(*words):
         assert cli.main([str(word) for word in words]) == cli.OK

@@ -8,7 +8,8 @@ import pytest
 import SimpleITK as sitk
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation
 
-from iliopsoas import annotations, grid
+from iliopsoas import grid
+from iliopsoas.masks import annotations
 from iliopsoas.status import Refused, Verdict
 
 SHAPE = (60, 44, 70)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from iliopsoas import augmentation
-from iliopsoas.augmentation import Transform, apply, draw
+from iliopsoas.network import augmentation
+from iliopsoas.network.augmentation import Transform, apply, draw
 
 SHAPE = (12, 14, 20)
 

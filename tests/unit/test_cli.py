@@ -280,9 +280,9 @@ def test_show(tmp_path, capsys, mask_file):
 @pytest.mark.slow
 def test_from_phantom_to_volumes(tmp_path, capsys):
     """The command line gives what the workflow's functions give, and twice the same."""
-    from iliopsoas import weights
     from iliopsoas.dixon import process_scan
-    from iliopsoas.network import build_network
+    from iliopsoas.network import weights
+    from iliopsoas.network.architecture import build_network
 
     cohort = tmp_path / "phantom"
     code, out, _ = run(capsys, "phantom", "-o", cohort, "--seed", 3, "--json")

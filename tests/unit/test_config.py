@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from iliopsoas import config, config_pages
+from iliopsoas import config
+from iliopsoas.config import pages as config_pages
 from iliopsoas.status import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from iliopsoas import documents
 from iliopsoas.qc.checks import CHECKS
+from iliopsoas.reporting import documents
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -192,7 +192,7 @@ def configuration(tmp_path, **changes):
 
 
 def test_the_shipped_configuration_is_valid():
-    from iliopsoas.weights import PUBLISHED_SHA256
+    from iliopsoas.network.weights import PUBLISHED_SHA256
 
     settings = example.load(Path(__file__).resolve().parents[2] / "config" / "example.yaml")
     assert settings.path("scan").name == "eg_20201_abdo.zip"
@@ -234,10 +234,11 @@ def test_from_download_to_comparison(server, tmp_path, capsys):
     import nibabel as nib
     import numpy as np
 
-    from iliopsoas import files, grid, weights
+    from iliopsoas import files, grid
     from iliopsoas.dixon import process_scan
     from iliopsoas.landmarks import locate
-    from iliopsoas.network import build_network
+    from iliopsoas.network import weights
+    from iliopsoas.network.architecture import build_network
 
     made = tmp_path / "made"
     cohort = tmp_path / "phantom"

@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from iliopsoas import files, releases
+from iliopsoas import files
+from iliopsoas.reporting.summary import page, withdrawn_from_models
+from iliopsoas.stages import snapshots as releases
 from iliopsoas.stages.cohort import forget
-from iliopsoas.summary import page, withdrawn_from_models
 
 
 def fill(results, eids, shard):

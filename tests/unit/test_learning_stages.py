@@ -5,12 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas import files, grid, network, stages, weights
+from iliopsoas import files, grid, stages
 from iliopsoas.crops import Crops, CropWriter
-from iliopsoas.segmentation import Segmenter
-from iliopsoas.shards import outcome_of
+from iliopsoas.network import architecture as network
+from iliopsoas.network import weights
+from iliopsoas.network.segmentation import Segmenter
+from iliopsoas.network.training import loop
+from iliopsoas.stages.shards import outcome_of
 from iliopsoas.status import InputError, Verdict
-from iliopsoas.training import loop
 
 LANDMARKS = {"1": (60, 80, 350), "2": (170, 80, 350), "11": (70, 80, 160), "12": (150, 80, 160)}
 PARAMETERS = {

@@ -9,7 +9,7 @@ import numpy as np
 import numpy_network
 import pytest
 
-from iliopsoas import network
+from iliopsoas.network import architecture as network
 from iliopsoas.status import InputError
 
 
@@ -108,7 +108,7 @@ def test_impossible_networks_are_refused(arguments, told):
 
 SCRIPT = """
 import sys, numpy as np, numpy_network
-from iliopsoas import network
+from iliopsoas.network import architecture as network
 model = network.build_network((32, 32, 32, 1), 4)
 model.set_weights([a for pair in numpy_network.random_weights(5, 4) for a in pair])
 model.jit_compile = network.just_in_time()

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation
 
-from iliopsoas import config, figures, files, grid, other_masks, stages
+from iliopsoas import config, figures, files, grid, stages
+from iliopsoas.masks import other_tools as other_masks
 from iliopsoas.status import InputError, Refused, Verdict
 
 SHAPE = (60, 44, 70)

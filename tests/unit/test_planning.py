@@ -7,7 +7,8 @@ import sys
 import pandas as pd
 import pytest
 
-from iliopsoas import cli, config, files, planning
+from iliopsoas import cli, config, files
+from iliopsoas.reporting import planning
 from iliopsoas.status import InputError
 
 IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")

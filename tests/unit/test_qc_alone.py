@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from iliopsoas import grid, volumes
+from iliopsoas import grid
+from iliopsoas.masks import volumes
 from iliopsoas.qc import alone, evidence
 from iliopsoas.status import InputError
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas import config, grid, volumes
+from iliopsoas import config, grid
+from iliopsoas.masks import volumes
 from iliopsoas.qc import evidence, flags, robust
 from iliopsoas.qc.checks import CHECKS
 from iliopsoas.status import InputError

@@ -90,7 +90,7 @@ def test_the_figure_is_drawn_for_any_cohort(cohort, tmp_path, rows):
 def test_judgement_takes_rejected_participants_out_and_says_what_it_could_not_do(tmp_path):
     from test_qc_flags import make_cohort, put
 
-    from iliopsoas import volumes
+    from iliopsoas.masks import volumes
     from iliopsoas.qc import judge
 
     sample, ledgers = make_cohort(60)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from iliopsoas import grid, segmentation
-from iliopsoas.segmentation import Segmenter, Subject, dice, post_process, segment_many
+from iliopsoas import grid
+from iliopsoas.network import segmentation
+from iliopsoas.network.segmentation import Segmenter, Subject, dice, post_process, segment_many
 from iliopsoas.status import InputError, Refused, Verdict
 
 LANDMARKS = {"1": (60, 80, 350), "2": (170, 80, 350), "11": (70, 80, 160), "12": (150, 80, 160)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from iliopsoas import files
-from iliopsoas.shards import Stage, Task, execute
+from iliopsoas.stages.shards import Stage, Task, execute
 from iliopsoas.status import InputError, Refused, Verdict
 
 

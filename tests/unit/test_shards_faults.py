@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from iliopsoas import files
-from iliopsoas.shards import Stage, Task, ask_again, execute, read_state
+from iliopsoas.stages.shards import Stage, Task, ask_again, execute, read_state
 from iliopsoas.status import Refused, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from iliopsoas import recovery, summary
+from iliopsoas.reporting import recovery, summary
 from iliopsoas.status import InputError
 
 

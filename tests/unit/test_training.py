@@ -14,13 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas import files, network, training, weights
+from iliopsoas import files
 from iliopsoas.crops import Crops, CropWriter
+from iliopsoas.network import architecture as network
+from iliopsoas.network import training, weights
+from iliopsoas.network.training import Recipe, TrainingSet, checkpoint, folds, loop, losses
+from iliopsoas.network.training.progress import EpochProgress
+from iliopsoas.network.training.recipe import rate_at
+from iliopsoas.network.training.samples import Batches
 from iliopsoas.status import InputError
-from iliopsoas.training import Recipe, TrainingSet, checkpoint, folds, loop, losses
-from iliopsoas.training.progress import EpochProgress
-from iliopsoas.training.recipe import rate_at
-from iliopsoas.training.samples import Batches
 
 SMALL = Recipe(
     epochs=4, batch_size=2, learning_rate=1e-3, samples_per_muscle=2, base_filters=1, seed=3
@@ -240,7 +242,7 @@ import os, signal, sys
 import h5py
 from dataclasses import replace
 from test_training import SMALL, blobs
-from iliopsoas import training
+from iliopsoas.network import training
 
 create, count = h5py.Group.create_dataset, 0
 

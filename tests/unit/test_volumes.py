@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas import grid, volumes
+from iliopsoas import grid
+from iliopsoas.masks import volumes
 from iliopsoas.status import InputError, Verdict
 
 SPACING = (2.0, 2.5, 3.0)  # mm; no two alike, so that exchanged axes show

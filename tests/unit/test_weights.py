@@ -8,7 +8,8 @@ import numpy as np
 import numpy_network
 import pytest
 
-from iliopsoas import network, weights
+from iliopsoas.network import architecture as network
+from iliopsoas.network import weights
 from iliopsoas.status import InputError
 
 BASE = 2

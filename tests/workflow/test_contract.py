@@ -268,7 +268,7 @@ def test_a_withdrawn_participant_leaves_no_trace(workflow):
 
 
 def test_every_column_of_every_table_is_defined(workflow):
-    from iliopsoas import columns
+    from iliopsoas.reporting import columns
 
     found = 0
     for path in sorted(workflow.results.rglob("*.tsv")):

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from iliopsoas import files, releases
+from iliopsoas import files
+from iliopsoas.stages import snapshots as releases
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]

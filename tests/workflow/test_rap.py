@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from iliopsoas import files
-from iliopsoas.network import build_network
+from iliopsoas.network.architecture import build_network
+from iliopsoas.network.weights import save_weights
 from iliopsoas.phantom import cohort
-from iliopsoas.weights import save_weights
 
 pytestmark = pytest.mark.slow
 

@@ -29,7 +29,7 @@ def run(options) -> Report:
 
 def kind_of(path) -> str:
     """scan, table, weights or annotation; told by content where it is plain, else by name."""
-    from iliopsoas.label_images import SUFFIXES
+    from iliopsoas.masks.label_images import SUFFIXES
 
     path, name = Path(path), Path(path).name.lower()
     if path.is_dir():
@@ -100,7 +100,7 @@ def _table(path, options):
 
 
 def _weights(path, options):
-    from iliopsoas import weights
+    from iliopsoas.network import weights
 
     model, description = weights.open_model(path)
     shape = " x ".join(str(size) for size in description["input_shape"][:3])
@@ -116,8 +116,9 @@ def _weights(path, options):
 def _annotation(path, options):
     import numpy as np
 
-    from iliopsoas import annotations, grid
+    from iliopsoas import grid
     from iliopsoas.cli import images
+    from iliopsoas.masks import annotations
 
     if options.water is None:
         reference = grid.las_image(np.zeros(grid.SHAPE, np.uint8))
@@ -156,7 +157,7 @@ def _network() -> dict:
     try:
         keras = importlib.import_module("keras")
         numpy = importlib.import_module("numpy")
-        from iliopsoas.network import build_network
+        from iliopsoas.network.architecture import build_network
 
         model = build_network((16, 16, 16, 1), base_filters=1)
         output = numpy.asarray(model.predict_on_batch(numpy.ones((1, 16, 16, 16, 1), "float32")))

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from iliopsoas import annotations, files, grid, landmarks, volumes
+from iliopsoas import files, grid, landmarks
 from iliopsoas.cli import images
 from iliopsoas.cli.report import Report
 from iliopsoas.crops import crop
 from iliopsoas.logs import log
+from iliopsoas.masks import annotations, volumes
 from iliopsoas.qc import alone, evidence, preview
 from iliopsoas.qc.audit import FLAGGED
 from iliopsoas.status import InputError, Refused
@@ -125,7 +126,7 @@ def _measure(options, weights, output, record) -> tuple[dict, str]:
 
 
 def _segment(options, weights, water, found):
-    from iliopsoas.segmentation import Segmenter, Subject, segment_subject
+    from iliopsoas.network.segmentation import Segmenter, Subject, segment_subject
 
     segmenter = Segmenter.load(
         [weights], threshold=options.threshold, normalisation=options.normalisation
@@ -136,7 +137,7 @@ def _segment(options, weights, water, found):
 
 
 def _compare(mask, manual, affine) -> dict:
-    from iliopsoas.segmentation import dice
+    from iliopsoas.network.segmentation import dice
 
     millilitres = grid.voxel_ml(affine)
     result = {}

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from iliopsoas import config, planning
+from iliopsoas import config
 from iliopsoas.cli.report import Report
+from iliopsoas.reporting import planning
 from iliopsoas.sampling.plan import index_annotations
 from iliopsoas.status import InputError
 from iliopsoas.ukb.scans import index_zips

@@ -6,7 +6,7 @@ import pandas as pd
 from nibabel.processing import resample_from_to
 
 from iliopsoas import files, grid
-from iliopsoas.segmentation import dice
+from iliopsoas.network.segmentation import dice
 from iliopsoas.status import InputError
 
 JOINTS = {

@@ -93,7 +93,7 @@ def cohort_features(cohort) -> pd.DataFrame:
 
 def network(segmenter) -> Callable:
     """What `held_out_rows` calls: a loaded `segmentation.Segmenter` with its post-processing."""
-    from iliopsoas.segmentation.masks import describe, post_process
+    from iliopsoas.network.segmentation.masks import describe, post_process
 
     def segment(crop):
         predicted = segmenter.predict([crop])

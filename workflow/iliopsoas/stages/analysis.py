@@ -88,8 +88,8 @@ def _water(results, row):
 
 def figure1(folds, manifests, *, results):
     """Figure 1, of the annotated participant whose manual volume is the median."""
-    from iliopsoas import annotations
     from iliopsoas.figures import images, style
+    from iliopsoas.masks import annotations
 
     if folds is None or folds.empty:
         return style.empty("There is no manual annotation in this run.")

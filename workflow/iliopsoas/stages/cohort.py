@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from iliopsoas import files, releases, sampling
+from iliopsoas import files, sampling
 from iliopsoas.logs import log
+from iliopsoas.stages import snapshots as releases
 from iliopsoas.ukb.withdrawals import read_withdrawals
 
 # what image stages need; phenotypes stay out, so that a new table reruns no image stage

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from iliopsoas import files
-from iliopsoas.shards import Task, read_state
+from iliopsoas.stages.shards import Task, read_state
 from iliopsoas.status import Verdict
 
 MASKS = ("iliopsoas.nii.gz", "probability.nii.gz")

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 
 from iliopsoas import files
-from iliopsoas.shards import read_state
+from iliopsoas.stages.shards import read_state
 from iliopsoas.status import Refused, Verdict
 
 IMAGES = ("water.nii.gz", "fat.nii.gz", "body.nii.gz")

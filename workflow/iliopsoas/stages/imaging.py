@@ -8,9 +8,9 @@ import pandas as pd
 
 from iliopsoas import files
 from iliopsoas.logs import Progress
-from iliopsoas.shards import Stage, Task, execute, in_order, read_state
 from iliopsoas.stages import images
 from iliopsoas.stages.common import tasks_after
+from iliopsoas.stages.shards import Stage, Task, execute, in_order, read_state
 from iliopsoas.status import Refused, Verdict
 
 
@@ -104,7 +104,7 @@ def _annotation(paths: list[str], water, body):
 
     import numpy as np
 
-    from iliopsoas import annotations
+    from iliopsoas.masks import annotations
 
     try:
         label_map = annotations.read(paths, water, body)
@@ -179,7 +179,7 @@ def crops(
 def _volumes_participant(folder: str) -> dict:
     import numpy as np
 
-    from iliopsoas import volumes
+    from iliopsoas.masks import volumes
     from iliopsoas.qc import evidence, preview
 
     folder = Path(folder)

@@ -10,9 +10,9 @@ import pandas as pd
 
 from iliopsoas import files, grid
 from iliopsoas.logs import Progress, log
-from iliopsoas.shards import Outcome, Stage, outcome_of
 from iliopsoas.stages import images
 from iliopsoas.stages.common import MASKS, tasks_after
+from iliopsoas.stages.shards import Outcome, Stage, outcome_of
 from iliopsoas.status import InputError, Verdict
 
 ENOUGH_PEOPLE = 30  # annotated participants from which one version of each fault is enough
@@ -38,7 +38,7 @@ def export_for_annotation(sample, dixon, folder, *, number: int, results) -> pd.
     DataFrame
         eid, instance, sex, age, bmi of the exported.
     """
-    from iliopsoas import annotations
+    from iliopsoas.masks import annotations
 
     good = dixon.loc[dixon["verdict"] == Verdict.OK, files.KEY]
     people = sample.merge(good, on=files.KEY).sort_values(["bmi", "eid"])
@@ -75,7 +75,7 @@ def folds(manifests, ledgers, *, number: int, seed: int) -> pd.DataFrame:
     InputError
         No annotation can be used, or fewer participants than folds.
     """
-    from iliopsoas import training
+    from iliopsoas.network import training
 
     if not ledgers:
         raise InputError(
@@ -101,7 +101,7 @@ def folds(manifests, ledgers, *, number: int, seed: int) -> pd.DataFrame:
 def _training_set(folds, crops, factor: int, normalisation: str):
     """The annotated crops, the fold of each subject, and a hash of what is trained on."""
     from iliopsoas.crops import CropReader
-    from iliopsoas.training import TrainingSet
+    from iliopsoas.network.training import TrainingSet
 
     fold = {
         files.subject_name(row.eid, row.instance): int(row.fold)
@@ -124,7 +124,7 @@ def _description(samples, subjects, normalisation: str, version: int) -> dict:
 
 
 def _recipe(training: dict, network: dict, crops: dict):
-    from iliopsoas.training import Recipe
+    from iliopsoas.network.training import Recipe
 
     options = {k: v for k, v in training.items() if not k.startswith("sweep_")}
     return Recipe(**options, **network, coarsen=crops["coarsen"])
@@ -156,7 +156,7 @@ def train(
     training, network, crop : dict
         The sections of the configuration.
     """
-    from iliopsoas import training as learning
+    from iliopsoas.network import training as learning
 
     samples, fold = _training_set(folds, crops, crop["coarsen"], crop["normalisation"])
     held_out = [name for name, number in fold.items() if model == f"fold-{number}"]
@@ -179,7 +179,7 @@ def learning_rate_sweep(
     folds, crops, folder, *, version: int, training: dict, network: dict, crop: dict
 ) -> pd.DataFrame:
     """Train without the first fold at every rate of ``training.sweep_rates``; see `train`."""
-    from iliopsoas import training as learning
+    from iliopsoas.network import training as learning
 
     samples, fold = _training_set(folds, crops, crop["coarsen"], crop["normalisation"])
     held_out = [name for name, number in fold.items() if number == 1]
@@ -197,7 +197,7 @@ def learning_rate_sweep(
 
 
 def _segmenter(weights, parameters: dict, crop: dict):
-    from iliopsoas.segmentation import Segmenter
+    from iliopsoas.network.segmentation import Segmenter
 
     paths = [weights] if isinstance(weights, str | Path) else list(weights)
     chosen = {key: parameters[key] for key in ("threshold", "batch_size", "flip", "precision")}
@@ -245,7 +245,7 @@ def validate(
         fold, eid, instance, side, dice, automatic_ml, manual_ml.
     """
     from iliopsoas.crops import CropReader
-    from iliopsoas.segmentation import evaluate
+    from iliopsoas.network.segmentation import evaluate
 
     table = files.read_tsv(folds)
     held_out = table[table["fold"] == fold]
@@ -330,7 +330,7 @@ def segment(
 ) -> pd.DataFrame:
     """Masks of a shard's participants; the network is loaded once, and only where needed."""
     from iliopsoas.crops import CropReader
-    from iliopsoas.segmentation import Subject, segment_many
+    from iliopsoas.network.segmentation import Subject, segment_many
 
     paths = [weights] if isinstance(weights, str | Path) else list(weights)
     tasks = tasks_after(

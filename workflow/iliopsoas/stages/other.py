@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 
 from iliopsoas import files, grid
-from iliopsoas.shards import Stage
 from iliopsoas.stages import images
 from iliopsoas.stages.common import tasks_after
+from iliopsoas.stages.shards import Stage
 
 
 def _participant(folder: str, paths: dict, labels: dict, name: str) -> dict:
-    from iliopsoas import volumes
-    from iliopsoas.other_masks import read
+    from iliopsoas.masks import volumes
+    from iliopsoas.masks.other_tools import read
     from iliopsoas.qc import evidence
 
     folder = Path(folder)
@@ -42,7 +42,7 @@ def other_masks(
     method : dict
         Of section other_methods: name, folder, left_file, right_file, left_labels, right_labels.
     """
-    from iliopsoas import other_masks as masks
+    from iliopsoas.masks import other_tools as masks
 
     name = method["name"]
     patterns = {side: method[f"{side}_file"] for side in grid.SIDES}
@@ -68,6 +68,6 @@ def other_masks(
 
 def other_table(sample, dixon, ledger) -> pd.DataFrame:
     """The volume table of another tool's masks: the columns of results/volumes.tsv."""
-    from iliopsoas import volumes
+    from iliopsoas.masks import volumes
 
     return volumes.table(sample, {"dixon": dixon, "volumes": ledger})

@@ -8,7 +8,7 @@ import pandas as pd
 
 from iliopsoas import files, grid
 from iliopsoas.logs import log
-from iliopsoas.segmentation import dice
+from iliopsoas.network.segmentation import dice
 from iliopsoas.status import InputError, Verdict
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas import files, releases
+from iliopsoas import files
+from iliopsoas.stages import snapshots as releases
 from iliopsoas.statistics.cohort import MEASURES
 from iliopsoas.status import InputError
 

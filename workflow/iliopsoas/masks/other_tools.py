@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from iliopsoas import files, grid
-from iliopsoas.label_images import exchanged, load, overlapping, resample
+from iliopsoas.masks.label_images import exchanged, load, overlapping, resample
 from iliopsoas.status import Refused, Verdict
 
 _VERDICTS = {

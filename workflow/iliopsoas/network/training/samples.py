@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from iliopsoas import augmentation
 from iliopsoas.crops import coarsen
 from iliopsoas.grid import SIDES
+from iliopsoas.network import augmentation
+from iliopsoas.network.training.recipe import Recipe
 from iliopsoas.status import InputError
-from iliopsoas.training.recipe import Recipe
 
 
 def folds(participants: pd.DataFrame, number: int, seed: int) -> pd.Series:

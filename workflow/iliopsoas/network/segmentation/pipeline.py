@@ -11,8 +11,8 @@ import pandas as pd
 from iliopsoas import grid
 from iliopsoas.crops import CROP_SHAPE, place
 from iliopsoas.grid import SIDES
-from iliopsoas.segmentation.masks import describe, dice, post_process
-from iliopsoas.segmentation.segmenter import Segmenter
+from iliopsoas.network.segmentation.masks import describe, dice, post_process
+from iliopsoas.network.segmentation.segmenter import Segmenter
 from iliopsoas.status import Refused, Verdict
 
 

@@ -9,15 +9,16 @@ import keras
 import numpy as np
 import pandas as pd
 
-from iliopsoas import augmentation, files, weights
+from iliopsoas import files
 from iliopsoas.logs import log
-from iliopsoas.network import build_network, is_out_of_memory, just_in_time, logits
+from iliopsoas.network import augmentation, weights
+from iliopsoas.network.architecture import build_network, is_out_of_memory, just_in_time, logits
+from iliopsoas.network.training import checkpoint
+from iliopsoas.network.training.losses import LOSSES, dice_metric
+from iliopsoas.network.training.progress import EpochProgress, loss_figure
+from iliopsoas.network.training.recipe import Recipe, rate_at
+from iliopsoas.network.training.samples import Batches
 from iliopsoas.status import InputError
-from iliopsoas.training import checkpoint
-from iliopsoas.training.losses import LOSSES, dice_metric
-from iliopsoas.training.progress import EpochProgress, loss_figure
-from iliopsoas.training.recipe import Recipe, rate_at
-from iliopsoas.training.samples import Batches
 
 NOTHING, PATIENT = 0.01, 3  # Dice, and epochs below it, that are told
 SWEEP = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)

@@ -1,6 +1,6 @@
 """What people and editors read of the configuration: list of keys, and JSON schema.
 
-``python -m iliopsoas.config_pages SCHEMA PAGE`` writes both (``make config-docs``); a test fails
+``python -m iliopsoas.config.pages SCHEMA PAGE`` writes both (``make config-docs``); a test fails
 where they drift from the models.
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from iliopsoas import files, grid
-from iliopsoas.label_images import (
+from iliopsoas.masks.label_images import (
     Layer,
     exchanged,
     load,

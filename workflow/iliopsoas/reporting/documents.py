@@ -1,6 +1,6 @@
 """The table of flags in the documentation, made from the code: ``make config-docs``.
 
-``python -m iliopsoas.documents PAGE...`` makes the table between a page's marks anew.
+``python -m iliopsoas.reporting.documents PAGE...`` makes the table between a page's marks anew.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Segmentation: the network (`segmenter`), its masks (`masks`), many participants (`pipeline`)."""
 
-from iliopsoas.segmentation.masks import dice, post_process
-from iliopsoas.segmentation.pipeline import (
+from iliopsoas.network.segmentation.masks import dice, post_process
+from iliopsoas.network.segmentation.pipeline import (
     Segmentation,
     Subject,
     evaluate,
@@ -9,7 +9,7 @@ from iliopsoas.segmentation.pipeline import (
     segment_many,
     segment_subject,
 )
-from iliopsoas.segmentation.segmenter import Segmenter
+from iliopsoas.network.segmentation.segmenter import Segmenter
 
 __all__ = [
     "Segmentation",

@@ -5,8 +5,8 @@ The paper: Dice loss, Adam, learning rate 1e-4 from a sweep 1e-1..1e-6, batches 
 the other options of `Recipe` are not the paper's.
 """
 
-from iliopsoas.training.loop import SWEEP, Diverged, sweep, train, trained_on
-from iliopsoas.training.recipe import Recipe
-from iliopsoas.training.samples import TrainingSet, folds
+from iliopsoas.network.training.loop import SWEEP, Diverged, sweep, train, trained_on
+from iliopsoas.network.training.recipe import Recipe
+from iliopsoas.network.training.samples import TrainingSet, folds
 
 __all__ = ["SWEEP", "Diverged", "Recipe", "TrainingSet", "folds", "sweep", "train", "trained_on"]

@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from iliopsoas import augmentation
+from iliopsoas.network import augmentation
+from iliopsoas.network.training.losses import LOSSES
 from iliopsoas.status import InputError
-from iliopsoas.training.losses import LOSSES
 
 SCHEDULES = ("constant", "cosine")
 

@@ -1,8 +1,8 @@
 """Every column of every table: unit and definition, from one source.
 
 Columns that a module defines where it makes them (`volumes.COLUMNS`, `qc.evidence.COLUMNS`) are
-taken from there, all others from columns.yaml. ``python -m iliopsoas.columns docs/columns.md``
-writes the page; tests compare it with the files of a run.
+taken from there, all others from columns.yaml. ``python -m iliopsoas.reporting.columns FILE``
+writes the page docs/columns.md; tests compare it with the files of a run.
 """
 
 import re
@@ -14,9 +14,10 @@ from importlib import resources
 
 import yaml
 
-from iliopsoas import files, volumes
+from iliopsoas import files
+from iliopsoas.masks import volumes
 from iliopsoas.qc import evidence, quality
-from iliopsoas.shards import LEDGER_COLUMNS
+from iliopsoas.stages.shards import LEDGER_COLUMNS
 
 OTHER = {
     "resampled": ("yes/no", "whether the masks' grid was another than the stitched one's"),

@@ -6,10 +6,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from iliopsoas import weights
 from iliopsoas.crops import CROP_SHAPE, coarsen, refine
 from iliopsoas.logs import log
-from iliopsoas.network import is_out_of_memory, just_in_time
+from iliopsoas.network import weights
+from iliopsoas.network.architecture import is_out_of_memory, just_in_time
 from iliopsoas.status import InputError, Refused, Verdict
 
 BACK_PROJECTIONS = 2

@@ -1,7 +1,7 @@
 """Results kept under a tag, and how later results differ from them.
 
-python -m iliopsoas.releases freeze TAG [--results results]
-python -m iliopsoas.releases drift TAG [--results results]
+python -m iliopsoas.stages.snapshots freeze TAG [--results results]
+python -m iliopsoas.stages.snapshots drift TAG [--results results]
 """
 
 import argparse
@@ -235,7 +235,9 @@ def compare(results, tag: str) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m iliopsoas.releases", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m iliopsoas.stages.snapshots", description=__doc__
+    )
     parser.add_argument("command", choices=["freeze", "drift"])
     parser.add_argument("tag")
     parser.add_argument("--results", type=Path, default=Path("results"))
