@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from iliopsoas import figures, files, logs, stages
+from iliopsoas import figures, files, logs
+from iliopsoas.stages import cohort
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        plan = stages.cohort(
+        plan = cohort.cohort(
             snakemake.params.releases,
             snakemake.input.withdrawals,
             results=snakemake.params.results,

@@ -1,10 +1,11 @@
 """Held-out crops, as they are and made worse on purpose, with Dice and features."""
 
-from iliopsoas import files, logs, stages
+from iliopsoas import files, logs
+from iliopsoas.stages import learning
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        table = stages.quality_rows(
+        table = learning.quality_rows(
             snakemake.input.folds,
             snakemake.input.crops,
             snakemake.input.weights,

@@ -1,10 +1,11 @@
 """Compare one fold's model with the annotations it was not trained on."""
 
-from iliopsoas import files, logs, stages
+from iliopsoas import files, logs
+from iliopsoas.stages import learning
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        table = stages.validate(
+        table = learning.validate(
             snakemake.input.folds,
             snakemake.input.crops,
             snakemake.input.weights,

@@ -1,8 +1,6 @@
 # Eligible participants, the stratified sample, and the shards they are processed in.
 
 
-# Shard manifests are written beside the outputs, and only where their content changes:
-# a new release or participant adds shards, a withdrawal shrinks one, the others stay as they are.
 checkpoint cohort:
     input:
         phenotypes=[
@@ -13,6 +11,7 @@ checkpoint cohort:
     output:
         sample=result("cohort/sample.tsv"),
         shards=result("cohort/shards.tsv"),
+        manifests=result("cohort/manifests.tsv"),
         exclusions=result("cohort/exclusions.tsv"),
         balance=result("cohort/balance.tsv"),
         diagnoses=result("cohort/diagnoses.tsv"),
@@ -36,3 +35,28 @@ checkpoint cohort:
         results=results_folder,
     script:
         "../../scripts/cohort.py"
+
+
+# A shard's part of the cohort. The digest alone, of the shard's rows and of the files they name,
+# says that it changed: a new release or participant adds shards, a withdrawal shrinks one, a zip
+# downloaded again touches one; the others stay as they are.
+rule manifest:
+    input:
+        ancient(lambda wildcards: checkpoints.cohort.get().output.manifests),
+    output:
+        shard_file("manifest.tsv"),
+    log:
+        log_file("manifest/{shard}"),
+    localrule: True
+    resources:
+        mem_mb=growing(100),
+        runtime=growing(5),
+    params:
+        digest=lambda wildcards: row_of(wildcards.shard).get("digest"),
+    shell:
+        """
+        awk -F '\\t' -v shard={wildcards.shard} '
+          NR == 1 {{ for (i = 1; i <= NF; i++) if ($i == "shard") column = i }}
+          NR == 1 || $column == shard
+        ' {input} >{output} 2>{log}
+        """

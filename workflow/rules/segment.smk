@@ -32,18 +32,18 @@ rule segment_shard:
         crops=shard_file("crops.h5"),
         crops_ledger=shard_file("crops.tsv"),
         weights=segmentation_weights,
-        checked=ancient(checked_weights),
+        checked=checked_weights,
     output:
-        ledger=shard_file("segment.tsv"),
+        ledger=update(shard_file("segment.tsv")),
     log:
         log_file("segment/{shard}"),
     benchmark:
         benchmark_file("segment/{shard}")
-    threads: CORES
+    threads: threads_for("network")
     resources:
         gpu=1,
         mem_mb=growing(12000),
-        runtime=growing(720),
+        runtime=minutes_for("segment"),
     params:
         version=STAGES["segment"],
         parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
