@@ -10,6 +10,8 @@ from pathlib import Path
 
 import yaml
 
+from iliopsoas.versions import STAGES
+
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
     "results": "results",
@@ -37,8 +39,9 @@ _SERVER.set_forkserver_preload(["snakemake.cli", "iliopsoas.config"])
 _STARTED = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):")
 
 
-def _snakemake(arguments, folder, printed):
+def _snakemake(arguments, folder, printed, versions):
     """Run Snakemake in this process, which is a copy made for it."""
+    STAGES.update(versions)
     os.chdir(folder)
     file = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
@@ -77,29 +80,30 @@ class StubWorkflow:
             place = place.setdefault(section, {})
         place[last] = value
 
-    def call(self, *arguments, check=True) -> str:
-        """Run Snakemake; returns what it printed."""
+    def call(self, *arguments, check=True, versions=()) -> str:
+        """Run Snakemake, with other versions of stages; returns what it printed."""
         (self.folder / "world.json").write_text(json.dumps(self.world))
         path = self.folder / "config.yaml"
         path.write_text(yaml.safe_dump(self.settings))
-        profile = self.folder / "source/profiles/default"
         printed = self.folder / "printed.txt"
         command = [
-            *arguments,
+            *("--cores", "4", *arguments),
             *("--snakefile", str(self.folder / "source/Snakefile")),
             *("--directory", str(self.folder)),
             *("--workflow-profile", str(self.folder / "source/profiles/default")),
-            *("--cores", "4", "--configfile", str(path)),
+            *("--configfile", str(path)),
         ]
-        process = _SERVER.Process(target=_snakemake, args=(command, str(self.folder), str(printed)))
+        process = _SERVER.Process(
+            target=_snakemake, args=(command, str(self.folder), str(printed), dict(versions))
+        )
         process.start()
         process.join()
         assert (process.exitcode == 0) == check, printed.read_text()[-5000:]
         return printed.read_text()
 
-    def rules(self, *arguments) -> set[str]:
+    def rules(self, *arguments, **options) -> set[str]:
         """Names of the rules that a call runs, or would run with ``--dry-run``."""
-        found = (_STARTED.match(line) for line in self.call(*arguments).splitlines())
+        found = (_STARTED.match(line) for line in self.call(*arguments, **options).splitlines())
         return {match[1] for match in found if match} - {"all"}
 
     def jobs(self, *arguments) -> list[str]:

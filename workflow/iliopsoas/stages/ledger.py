@@ -86,12 +86,13 @@ class Ledger:
                 f"{self.path.stem}: {len(missing)} of {len(keys)} participants of the shard have "
                 "no verdict"
             )
-        table = pd.DataFrame([_flat(known[key]) for key in keys])
+        # as objects: a missing cell must not turn a column of counts into floats
+        table = pd.DataFrame([_flat(known[key]) for key in keys], dtype=object)
         extra = [name for name in table.columns if name not in COLUMNS]
         table = table.reindex(columns=[*COLUMNS, *extra])
         files.write_tsv(self.path, table)
         self.unfinished.unlink(missing_ok=True)
-        return table
+        return read(self.path)
 
     def reopen(self) -> None:
         """Turn the ledger back into an unfinished one, so that its stage runs again."""
