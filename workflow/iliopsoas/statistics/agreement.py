@@ -35,7 +35,7 @@ def bland_altman(a, b, percent: bool = False, level: float = LEVEL) -> dict:
     approximation (Statistical Methods in Medical Research 8:135, 1999), there equal to
     three digits.
     """
-    from iliopsoas.statistics.tests import spearman
+    from iliopsoas.statistics.hypotheses import spearman
 
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if a.shape != b.shape:
