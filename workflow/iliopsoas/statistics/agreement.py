@@ -54,7 +54,7 @@ def bland_altman(a, b, percent: bool = False, level: float = LEVEL) -> dict:
     Bias: t interval. Limits: exact at any n, from the noncentral t distribution (A. Carkeet,
     Optometry and Vision Science 92:e71, 2015).
     """
-    from iliopsoas.statistics.tests import spearman
+    from iliopsoas.statistics.hypotheses import spearman
 
     known, mean, difference = differences(a, b, percent)
     n = len(difference)

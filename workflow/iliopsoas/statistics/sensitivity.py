@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from iliopsoas.files import KEY
-from iliopsoas.statistics import associations, tests
+from iliopsoas.statistics import associations, hypotheses
 from iliopsoas.statistics.cohort import MEASURES, SEXES, require
 
 
@@ -43,7 +43,7 @@ def main_results(table: pd.DataFrame) -> pd.DataFrame:
                 }
             )
         groups = [table.loc[table["sex"] == sex, measure.column] for sex in SEXES]
-        test = tests.rank_sum(*groups)
+        test = hypotheses.rank_sum(*groups)
         rows.append(
             {
                 "result": f"shift of {measure.column}",
