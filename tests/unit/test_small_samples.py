@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from iliopsoas.statistics import agreement, sensitivity, tests, trend
+from iliopsoas.statistics import agreement, hypotheses, sensitivity, trend
 
 FOLDER = Path(__file__).resolve().parents[1] / "r"
 REFERENCE = pd.read_csv(FOLDER / "measures.tsv", sep="\t", keep_default_na=False)
@@ -30,7 +30,7 @@ def reference(kind, case):
 @pytest.mark.parametrize("case", SMALL)
 def test_a_pseudomedian_without_a_95_percent_interval_is_still_estimated(case):
     expected = reference("signed_rank_small", case)
-    found = tests.signed_rank(SMALL[case])
+    found = hypotheses.signed_rank(SMALL[case])
     assert found.estimate == pytest.approx(expected["estimate"], abs=1e-6)
     assert found.p == pytest.approx(expected["p"], rel=1e-9)
     assert expected["level"] < 0.95  # R could not reach it either
@@ -39,7 +39,7 @@ def test_a_pseudomedian_without_a_95_percent_interval_is_still_estimated(case):
 
 
 def test_equal_differences_estimate_themselves():
-    found = tests.signed_rank([4.0, 4.0, 4.0])
+    found = hypotheses.signed_rank([4.0, 4.0, 4.0])
     assert found.estimate == 4.0
     assert math.isnan(found.low)
 
@@ -47,7 +47,7 @@ def test_equal_differences_estimate_themselves():
 @pytest.mark.parametrize(("n", "m"), [(1, 50), (2, 6), (3, 3), (3, 4), (4, 4), (5, 9)])
 def test_two_groups_have_a_95_percent_interval_only_where_their_sizes_allow_one(n, m):
     x, y = np.arange(n) * 1.3, 20 + np.arange(m) * 0.7
-    found = tests.rank_sum(x, y)
+    found = hypotheses.rank_sum(x, y)
     if found.p >= 0.05:  # complete separation is not significant: no interval can be
         assert math.isnan(found.low)
         assert math.isnan(found.high)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import linalg, stats
 
-from iliopsoas.statistics import formats, gam, tests
+from iliopsoas.statistics import formats, gam, hypotheses
 from iliopsoas.statistics.cohort import by_sex
 
 POINTS = 201
@@ -173,7 +173,7 @@ def broken_stick(x, y, inner: float = 0.1, step: float = 0.1, level: float = 0.9
         np.sum(np.arccos(np.clip(np.sum(hinges[:, 1:] * hinges[:, :-1], axis=0), -1, 1)))
     )
     log_p = np.logaddexp(
-        tests.log_two_sided_t(math.sqrt(share * (n - 3) / (1 - share)), n - 3),
+        hypotheses.log_two_sided_t(math.sqrt(share * (n - 3) / (1 - share)), n - 3),
         math.log(max(length, 1e-300) / math.pi) + (n - 4) / 2 * math.log1p(-share),
     )
     kept = breaks[null - gain <= rss * (1 + stats.f.ppf(level, 1, df) / df)]
