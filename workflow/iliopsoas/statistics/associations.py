@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from iliopsoas.statistics import hypotheses
 from iliopsoas.statistics.cohort import MEASURES, SEXES, TRAITS, by_sex
@@ -130,8 +131,8 @@ def asymmetry(table: pd.DataFrame) -> pd.DataFrame:
         both = left.notna() & right.notna()
         difference = (left - right)[both]
         mean = ((left + right) / 2)[both]
-        ml = _mean_interval(difference)
-        percent = _mean_interval((100 * difference / mean.where(mean != 0)).dropna())
+        ml = mean_interval(difference)
+        percent = mean_interval((100 * difference / mean.where(mean != 0)).dropna())
         rows.append(
             {
                 "sex": sex,
@@ -160,9 +161,8 @@ def asymmetry(table: pd.DataFrame) -> pd.DataFrame:
     return with_q(rows)
 
 
-def _mean_interval(values):
-    from scipy import stats
-
+def mean_interval(values):
+    """Mean and its 95 % t interval; the ends are NaN below two values."""
     values = np.asarray(values, dtype=float)
     n = len(values)
     if n < 2:
