@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from iliopsoas import files
+from iliopsoas import files, tables
 from iliopsoas.status import InputError
 
-COLUMNS = [*files.KEY, "verdict", "message", "seconds", "fingerprint", "bytes"]
+COLUMNS = list(tables.LEDGER)
 
 
 class Ledger:

@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 from pebble import ProcessExpired, ProcessPool
 
-from iliopsoas import files
+from iliopsoas import files, tables
 from iliopsoas.config import Run
 from iliopsoas.logs import Progress, log
 from iliopsoas.stages.ledger import Ledger
@@ -407,7 +407,21 @@ class Shard:
             )
 
     def close(self) -> pd.DataFrame:
-        """Write the ledger; see `Ledger.finish`."""
+        """Write the ledger; see `Ledger.finish`.
+
+        Raises
+        ------
+        InputError
+            Also where a record has a column that is not declared: a misspelt name is no column.
+        """
+        path = self.ledger.path.absolute()
+        if path.is_relative_to(self.results.absolute()):
+            name = path.relative_to(self.results.absolute()).as_posix()
+            declared = tables.table_of(name)
+            written = {column for row in self.own.values() for column in row}
+            wrong = declared.undeclared(sorted(written)) if declared else []
+            if wrong:
+                raise InputError(f"{name}: not declared in iliopsoas/tables: {', '.join(wrong)}")
         return self.ledger.finish([task.key for task in self.tasks], self.own)
 
     def run(self, processes: int) -> pd.DataFrame:
