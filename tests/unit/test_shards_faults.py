@@ -299,7 +299,6 @@ def test_nothing_depends_on_what_the_clock_says(tmp_path, years):
     for number, path in enumerate(reversed(paths)):
         moment = time.time() + years * 31_557_600 + number * (-1) ** number * 1e5
         os.utime(path, (moment, moment))
-    (tmp_path / "toy.tsv").unlink()
     second = run(tmp_path, {EIDS[4]: "refused"})
     assert second.equals(first)
     assert set(calls(tmp_path).values()) == {1}
@@ -326,9 +325,20 @@ def test_only_failures_of_the_machine_are_asked_for_again(tmp_path):
     assert counts.to_dict("records") == [
         {"stage": "landmarks", "verdict": "worker_died", "participants": 1}
     ]
-    assert [path.name for path in sorted(shard.iterdir())] == ["crops.tsv", "dixon.tsv"]
+    assert sorted(path.name for path in shard.glob("*.tsv")) == ["crops.tsv", "dixon.tsv"]
+    assert len(Ledger(shard / "landmarks.tsv").rows()) == len(EIDS) + 1, "who was done stays done"
     assert ask_again(tmp_path, ["station_missing"])["stage"].tolist() == ["dixon"]
     assert ask_again(tmp_path, ["station_missing"]).empty
+
+
+def test_a_lost_output_asks_again_for_the_stages_that_lead_to_it(tmp_path):
+    for name, verdict in (("dixon", "ok"), ("landmarks", "ok"), ("crops", "earlier_output_lost")):
+        rows = pd.DataFrame([{"eid": EIDS[0], "instance": "2", "verdict": verdict}])
+        files.write_tsv(tmp_path / f"shards/r-0001/{name}.tsv", rows)
+        files.write_tsv(tmp_path / f"shards/r-0002/{name}.tsv", rows.assign(verdict="ok"))
+    ask_again(tmp_path)
+    assert not list(tmp_path.glob("shards/r-0001/*.tsv"))
+    assert len(list(tmp_path.glob("shards/r-0002/*.tsv"))) == 3
 
 
 def test_a_refused_scan_is_tried_again_only_where_asked(tmp_path):
