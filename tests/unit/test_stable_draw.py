@@ -178,7 +178,7 @@ def test_results_from_before_the_record_are_taken_over_once(study):
     second = study.draw()
     same(second.drop(columns="stamp").assign(stamp=""), first.assign(stamp=""))
     assert set(study.record()["seed"]) == {"1"}
-    with pytest.raises(InputError, match="cohort.seed is 2"):
+    with pytest.raises(InputError, match=r"cohort\.seed is 2"):
         study.draw(seed=2)
 
 
