@@ -11,9 +11,10 @@ if __name__ == "__main__":  # worker processes import this file
             snakemake.params.releases,
             snakemake.input.withdrawals,
             results=snakemake.params.results,
+            listings=snakemake.params.listings,
             **snakemake.params.cohort,
         )
-        for name in ("sample", "shards", "exclusions", "balance", "diagnoses", "table_report"):
+        for name in snakemake.params.tables:
             files.write_tsv(snakemake.output[name], getattr(plan, name))
         path = Path(snakemake.output.figure)
         figures.save(figures.sample_balance(plan.balance), path.parent, path.stem)

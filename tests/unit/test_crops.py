@@ -355,7 +355,7 @@ def _assert_same(path, expected: dict):
     with CropReader(path) as reader:
         assert sorted(reader.subjects) == sorted(expected)
         for name, crops in expected.items():
-            found = reader.whole(name)
+            found = reader.crops(name)
             assert found.divisor == crops.divisor
             assert found.origin == crops.origin
             assert (found.label is None) == (crops.label is None)

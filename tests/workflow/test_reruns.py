@@ -121,6 +121,40 @@ def test_a_shard_that_changed_runs_alone_and_what_was_trained_on_stays(trained):
     assert NOTHING in trained.call()
 
 
+def test_a_shards_manifest_holds_its_rows_of_the_cohorts(trained):
+    for number, shard in enumerate(("r-0001", "r-0002")):
+        rows = (trained.results / f"shards/{shard}/manifest.tsv").read_text().splitlines()
+        assert rows == ["eid\tinstance\tshard", f"{1000001 + number}\t2\t{shard}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("zips/1000001_20201_2_0.zip", "a new zip"),
+        ("zips/1000001_20201_2_0.zip", "downloaded again"),
+        ("annotations/1000001_2.nii.gz", "a new mask"),
+        ("annotations/1000001_2.nii.gz", "a corrected mask"),
+    ],
+)
+def test_a_file_that_came_or_was_replaced_is_noticed(trained, name, content):
+    (trained.folder / name).write_text(content)
+    assert "cohort" in trained.rules()
+    assert NOTHING in trained.call()
+
+
+def test_another_tools_mask_that_was_replaced_is_noticed(trained):
+    (trained.folder / "masks/1000002_2.nii.gz").write_text("a mask")
+    trained.change("other_methods", [{"name": "tool", "folder": "masks"}])
+    trained.call()
+    assert NOTHING in trained.call()
+    (trained.folder / "masks/1000002_2.nii.gz").write_text("a better mask")
+    jobs = trained.jobs()
+    assert [job for job in jobs if job.startswith("other_masks_shard") and "r-0002" in job]
+    assert not [job for job in jobs if job.startswith("other_masks_shard") and "r-0001" in job]
+    assert not {job.split()[0] for job in jobs} & {"cohort", *SHARD, *NETWORK}
+    assert NOTHING in trained.call()
+
+
 def test_an_added_shard_runs_alone(trained):
     trained.world["shards"]["r-0003"] = {"participants": 1, "annotated": 0, "digest": "three"}
     trained.change("cohort.size", 4999)

@@ -1,6 +1,17 @@
 # Eligible participants, the stratified sample, and the shards they are processed in.
 
 
+COHORT_TABLES = [
+    "sample",
+    "shards",
+    "manifests",
+    "exclusions",
+    "balance",
+    "diagnoses",
+    "table_report",
+]
+
+
 checkpoint cohort:
     input:
         phenotypes=[
@@ -9,13 +20,7 @@ checkpoint cohort:
         withdrawals=settings.withdrawals,
         exclusions=settings.cohort.exclusions,
     output:
-        sample=result("cohort/sample.tsv"),
-        shards=result("cohort/shards.tsv"),
-        manifests=result("cohort/manifests.tsv"),
-        exclusions=result("cohort/exclusions.tsv"),
-        balance=result("cohort/balance.tsv"),
-        diagnoses=result("cohort/diagnoses.tsv"),
-        table_report=result("cohort/table_report.tsv"),
+        **{name: result(f"cohort/{name}.tsv") for name in COHORT_TABLES},
         figure=report(
             result("cohort/balance.png"),
             caption="../report/balance.rst",
@@ -33,6 +38,12 @@ checkpoint cohort:
         releases=[release.model_dump(mode="json") for release in settings.releases],
         cohort=settings.cohort.model_dump(mode="json"),
         results=results_folder,
+        tables=COHORT_TABLES,
+        # what lies in folders that people fill: a file that came, went or was replaced is noticed
+        listings=lambda wildcards: {
+            release.name: listing.of_release(release, settings.results)
+            for release in settings.releases
+        },
     script:
         "../../scripts/cohort.py"
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from iliopsoas.ukb import listing
+
 # Half of the machine's cores for a job, so that image stages of one shard run beside the network of
 # another; all of a small machine. On a cluster a job gets as many as it can use.
 CORES = workflow.resource_settings.cores

@@ -1,6 +1,20 @@
 # Masks of other tools: the same volumes, quality control and statistics as this run's.
 
 
+def masks_of_shard(wildcards, input):
+    """Whether another tool's masks of a shard came, went or were replaced."""
+    from iliopsoas.masks import other_tools
+
+    method = OTHER_METHODS[wildcards.method]
+    patterns = {"left": method.left_file, "right": method.right_file}
+    with open(input.manifest, newline="") as table:
+        found = [
+            other_tools.find(method.folder, patterns, row["eid"], row["instance"])
+            for row in csv.DictReader(table, delimiter="\t")
+        ]
+    return listing.of_files({path for paths in found for path in paths.values()})
+
+
 rule other_masks_shard:
     input:
         manifest=shard_file("manifest.tsv"),
@@ -20,6 +34,7 @@ rule other_masks_shard:
     params:
         version=STAGES["volumes"],
         method=lambda wildcards: OTHER_METHODS[wildcards.method].model_dump(),
+        listing=masks_of_shard,
         results=results_folder,
     script:
         "../../scripts/other_masks.py"

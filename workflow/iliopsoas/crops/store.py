@@ -175,7 +175,7 @@ class CropWriter:
     def _copy(self, reader: "CropReader", subjects) -> None:
         for subject in reader.subjects:
             if subject in subjects:
-                self.add(subject, reader.whole(subject))
+                self.add(subject, reader.crops(subject))
 
     def add(self, subject: str, crops: Crops) -> None:
         """Append one subject's two crops; they are in the file when this returns.
@@ -334,16 +334,16 @@ class CropReader:
             raise KeyError("crops: the subject asked for has no annotation")
         return self._file(number)["label"][label]
 
-    def whole(self, subject: str) -> Crops:
-        """Both crops of a subject as they were added."""
-        labels = None
+    def crops(self, subject: str) -> Crops:
+        """A subject's crops as they were added."""
+        label = None
         if self.has_label(subject):
-            labels = {side: self.read_label(subject, side) for side in SIDES}
+            label = {side: self.read_label(subject, side) for side in SIDES}
         return Crops(
             raw={side: self.read_raw(subject, side) for side in SIDES},
             divisor={side: self._row(subject, side)[2] for side in SIDES},
             origin={side: self.origin(subject, side) for side in SIDES},
-            label=labels,
+            label=label,
         )
 
     def origin(self, subject: str, side: str) -> tuple[int, int, int]:
@@ -365,3 +365,29 @@ class CropReader:
 
     def __len__(self):
         return len(self.subjects)
+
+
+def drop(path, eids) -> int:
+    """Write a crop file again without some participants; returns how many subjects went.
+
+    A file without any of them is left as it is.
+
+    Parameters
+    ----------
+    path : path
+    eids : collection of str
+
+    Raises
+    ------
+    InputError
+        The file is no complete crop file.
+    """
+    eids = set(eids)
+    with CropReader(path) as reader:
+        stays = [name for name in reader.subjects if name.split("_")[0] not in eids]
+        gone = len(reader) - len(stays)
+        if not gone:
+            return 0
+        with CropWriter(path) as writer:
+            writer.keep(stays)
+    return gone
