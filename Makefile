@@ -2,7 +2,7 @@
 PYTHON ?= python3
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 CONFIG ?= config/ukbb.yaml
-PILOT ?= results
+PILOT ?= results/demo
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
@@ -28,7 +28,7 @@ $(INSTALLED): envs/requirements.txt pyproject.toml
 demo: env ## The whole workflow on the synthetic cohort, with report
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1
 	@echo
-	@cat results/summary.md
+	@cat results/demo/summary.md
 
 egress: env ## What may leave a secure environment (your own data: ARGS="--configfile FILE")
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake egress --cores $(CORES) --resources gpu=1 $(ARGS)

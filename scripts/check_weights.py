@@ -7,7 +7,8 @@ if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
         found = learning.check_weights(
             snakemake.input.weights,
-            parameters=snakemake.params.parameters,
+            parameters=snakemake.params.parameters
+            | {"batch_size": 1, "weights_sha256": snakemake.params.sha256},
             crop=snakemake.params.crop,
         )
         files.write_json(snakemake.output[0], found)

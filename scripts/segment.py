@@ -5,7 +5,8 @@ from iliopsoas.stages import segment
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        weights = snakemake.input.weights
+        settings, weights = config.load(snakemake.config), snakemake.input.weights
+        speed = {"batch_size": settings.segmentation.batch_size}
         segment.run(
             snakemake.input.manifest,
             snakemake.input.crops,
@@ -14,7 +15,7 @@ if __name__ == "__main__":  # worker processes import this file
             snakemake.output.ledger,
             results=snakemake.params.results,
             version=snakemake.params.version,
-            parameters=snakemake.params.parameters,
+            parameters=snakemake.params.parameters | speed,
             crop=snakemake.params.crop,
-            options=config.load(snakemake.config).run,
+            options=settings.run,
         )

@@ -36,7 +36,8 @@ WORLD = {
 # Snakemake is imported once, not in every call
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["snakemake.cli", "iliopsoas.config"])
-_STARTED = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):")
+# jobs of a group are indented
+_STARTED = re.compile(r"^\s*(?:local)?(?:rule|checkpoint) (\w+):")
 
 
 def _snakemake(arguments, folder, printed, versions):

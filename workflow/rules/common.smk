@@ -4,7 +4,7 @@ import csv
 import functools
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
+from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
 
 from iliopsoas.ukb import listing
 
@@ -23,6 +23,10 @@ def threads_for(kind):
     return min(CORES, MOST[kind], max(4, CORES // 2))
 
 
+# what of the network's use changes its masks; a file's hash is checked once
+SEGMENTATION = settings.segmentation.model_dump(
+    mode="json", exclude={"weights", "weights_sha256", "batch_size"}
+)
 KEEPS_IMAGES = settings.run.keep == "everything"
 
 
@@ -94,11 +98,37 @@ def shards_of_cohort(training_only=False):
     ]
 
 
+def after_folds():
+    """Wait, where a model is trained, until it is known whether what it is trained on changed.
+
+    What comes after the model is planned only then: Snakemake runs everything that it has once
+    planned to run, although what it waited for turns out not to be needed.
+    """
+    if settings.segmentation.weights:
+        return
+    folds = checkpoints.folds.get()
+    # once the cohort is drawn, Snakemake (9.27) takes the table of an earlier run for today's
+    if any(
+        job.rule.name == "folds" and workflow.dag.needrun(job)
+        for job in workflow.dag.jobs
+        if not workflow.dag.finished(job)
+    ):
+        raise IncompleteCheckpointException(folds.rule, folds.output[0])
+
+
+AFTER_MODEL = {"segment.tsv", "volumes.tsv", "images_removed.json"}
+
+
 def every_shard(name):
     """Input function: the file `name` of every shard."""
-    return lambda wildcards: expand(
-        shard_file(name), shard=shards_of_cohort(), **dict(wildcards.items())
-    )
+
+    def files_of_shards(wildcards):
+        shards = shards_of_cohort()
+        if name in AFTER_MODEL:
+            after_folds()
+        return expand(shard_file(name), shard=shards, **dict(wildcards.items()))
+
+    return files_of_shards
 
 
 def training_shards(name):
@@ -123,6 +153,7 @@ def segmentation_weights(wildcards):
                 "another, or set weights to null to train on annotations."
             )
         return settings.segmentation.weights
+    after_folds()
     if settings.segmentation.ensemble:
         folds = range(1, settings.training.folds + 1)
         return expand(result("model/fold-{fold}/model.h5"), fold=folds)
@@ -184,6 +215,7 @@ def shard_before(wildcards):
     ]
     if wildcards.shard not in names:
         return []
+    after_folds()
     place = names.index(wildcards.shard) - settings.run.shards_in_work
     return result(f"shards/{names[place]}/images_removed.json") if place >= 0 else []
 

@@ -104,7 +104,7 @@ rule validate:
         runtime=growing(240),
     params:
         version=STAGES["segment"],
-        parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
+        parameters=SEGMENTATION,
         crop=settings.crops.model_dump(mode="json"),
     script:
         "../../scripts/validate.py"
@@ -129,7 +129,7 @@ rule quality_rows:
         runtime=growing(240),
     params:
         version=STAGES["qc"],
-        parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
+        parameters=SEGMENTATION,
         crop=settings.crops.model_dump(mode="json"),
         seed=settings.training.seed,
     script:

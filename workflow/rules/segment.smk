@@ -18,9 +18,8 @@ if settings.segmentation.weights:
             runtime=growing(10),
         params:
             version=STAGES["segment"],
-            parameters=settings.segmentation.model_dump(
-                mode="json", exclude={"weights"}
-            ),
+            parameters=SEGMENTATION,
+            sha256=settings.segmentation.weights_sha256,
             crop=settings.crops.model_dump(mode="json"),
         script:
             "../../scripts/check_weights.py"
@@ -46,7 +45,7 @@ rule segment_shard:
         runtime=minutes_for("segment"),
     params:
         version=STAGES["segment"],
-        parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
+        parameters=SEGMENTATION,
         crop=settings.crops.model_dump(mode="json"),
         results=results_folder,
     script:

@@ -397,7 +397,7 @@ class Shard:
 
     def _stop_where_the_machine_fails(self) -> None:
         failed, finished = len(self._failures), self.done + len(self.own)
-        everybody = failed == len(self.tasks) > 1
+        everybody = failed == len(self.tasks) > 1 and self.options.max_machine_failures < 1
         too_many = failed >= FEW and failed > self.options.max_machine_failures * finished
         if everybody or too_many:
             raise InputError(
