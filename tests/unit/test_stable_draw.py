@@ -171,6 +171,9 @@ def test_a_withdrawal_is_the_only_removal(study):
 
 def test_results_from_before_the_record_are_taken_over_once(study):
     first = study.draw()
+    plan = cohort([study.release], [], results=study.results, **study.settings)
+    for shard, rows in plan.manifests.groupby("shard"):
+        files.write_tsv(study.results / "shards" / shard / "manifest.tsv", rows)
     for name in ("draws.tsv", "seen.tsv", "listings.json"):
         (study.results / "cohort" / name).unlink()
     study.hide(first.index[:3])
