@@ -38,6 +38,13 @@ for (n in c(20, 1500, 50000)) {
   }
 }
 
+# one slice against the volume: Girth as cross-section, Volume as volume
+test <- cor.test(trees$Girth, trees$Volume)
+fit <- lm(Volume ~ Girth, trees)
+note("slice", "trees", r = test$estimate, r_low = test$conf.int[1], r_high = test$conf.int[2],
+     intercept_ml = coef(fit)[[1]], slope_ml_per_cm2 = coef(fit)[[2]], residual_ml = sigma(fit),
+     area_cm2 = mean(trees$Girth), area_cm2_sd = sd(trees$Girth))
+
 table <- do.call(rbind, rows)
 table$value <- formatC(table$value, digits = 17, format = "g")
 write.table(table, file.path(folder, "measures.tsv"), sep = "\t", quote = FALSE, row.names = FALSE)
