@@ -182,7 +182,7 @@ def release_all(results, cohort, minimum: int, context=None) -> dict[str, pd.Dat
         A table that should be about groups names or describes a participant.
     """
     results, found, released = Path(results), [], {}
-    for name in tables.SPECS:
+    for name in tables.released():
         path = results / f"{name}.tsv"
         if not path.exists():
             continue

@@ -192,3 +192,8 @@ def bland_altman_table(found) -> pd.DataFrame:
             row = {"comparison": comparison, "measure": what, "unit": "%" if percent else "ml"}
             rows.append(row | bland_altman(a, b, percent))
     return pd.DataFrame(rows)
+
+
+def agreement_table(folds, both, volumes, others=None) -> pd.DataFrame:
+    """bland_altman.tsv of this run: see `comparisons` and `other_methods`."""
+    return bland_altman_table(comparisons(folds, both) + other_methods(volumes, others))
