@@ -97,7 +97,7 @@ def test_a_vertebra_mask_replaces_the_estimate():
     landmarks = {"11": (0, 0, 0), "12": (0, 0, 0), "1": (0, 0, 49), "2": (0, 0, 49)}
     found = profile.heights(landmarks, AFFINE, z)
     assert found["l4_above_hip_mm"] == 78
-    assert found["l3_4_above_hip_mm"] == pytest.approx((78 + 114) / 2)
+    assert found["l34_above_hip_mm"] == pytest.approx((78 + 114) / 2)
     assert found["level_source"] == "vertebrae"
     assert found["level_error_mm"] < 1
     some = profile.heights(landmarks, AFFINE, {"L4": z["L4"]})

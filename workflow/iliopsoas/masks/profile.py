@@ -53,8 +53,8 @@ def columns(kind: str) -> list[str]:
 
 
 def level_column(level: str) -> str:
-    """``L3/4`` -> ``l3_4_above_hip_mm``."""
-    return f"{level.lower().replace('/', '_')}_above_hip_mm"
+    """``L3/4`` -> ``l34_above_hip_mm``."""
+    return f"{level.lower().replace('/', '')}_above_hip_mm"
 
 
 def per_level(mask, affine, water=None, fat=None, hip_mm: float | None = None) -> pd.DataFrame:

@@ -7,7 +7,8 @@ import pandas as pd
 import statsmodels.api as sm
 from scipy import special
 
-from iliopsoas.statistics.cohort import SEXES, by_sex
+from iliopsoas.files import read_tsv
+from iliopsoas.statistics.cohort import SEXES, by_sex, require
 from iliopsoas.statistics.gam import basis
 from iliopsoas.status import InputError
 
@@ -17,7 +18,9 @@ SHARES = np.array([0.5, 1, 2, 3, 5, 7.5, *range(10, 91, 5), 92.5, 95, 97, 98, 99
 BEYOND = 10  # participants that must lie beyond the outermost share
 KNOTS = (0.02, 0.35, 0.65, 0.98)  # quantiles of age
 REFERENCE_HEIGHT_CM = 170.0
-FORMAT = "iliopsoas reference centiles 1"
+INVARIANT = "total_ml_invariant"
+
+BANDS = ((0, 55), (55, 65), (65, 75), (75, 200))  # of age, for the calibration
 
 MEASURES = {  # column -> (label, unit)
     "total_ml": ("Total volume", "ml"),
@@ -194,43 +197,88 @@ def reference(table: pd.DataFrame) -> dict:
     Returns
     -------
     dict
-        As written to centiles.json: format, measures -> sex -> model of `fit`, invariant -> sex;
-        a reason (text) takes a model's place where there is none.
+        Measure -> sex -> model of `fit`, and `INVARIANT` -> sex -> model of `invariant`; a reason
+        (text) takes a model's place where there is none.
     """
-    found = {"format": FORMAT, "measures": {}, "invariant": {}}
-    for column in MEASURES:
-        models = {}
+    found = {}
+    for name in (*MEASURES, INVARIANT):
+        found[name] = {}
         for sex, rows in by_sex(table):
-            if column not in table:
-                models[sex] = "not measured in this run"
-                continue
             try:
-                models[sex] = fit(rows["age"], rows["height_cm"], rows[column])
+                if name == INVARIANT:
+                    found[name][sex] = invariant(rows, "total_ml")
+                elif name in table:
+                    found[name][sex] = fit(rows["age"], rows["height_cm"], rows[name])
+                else:
+                    found[name][sex] = "not measured in this run"
             except InputError as reason:
-                models[sex] = str(reason)
-        found["measures"][column] = models
-    for sex, rows in by_sex(table):
-        try:
-            found["invariant"][sex] = invariant(rows, "total_ml")
-        except InputError as reason:
-            found["invariant"][sex] = str(reason)
+                found[name][sex] = str(reason)
     return found
 
 
-def require_reference(found) -> dict:
-    """Raise InputError unless `found` is a reference that `reference` made."""
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise InputError(f"reference: expected JSON with format {FORMAT!r}")
+def coefficients(reference: dict) -> pd.DataFrame:
+    """reference.tsv: the numbers of a reference, small enough to leave, one a row.
+
+    Returns
+    -------
+    DataFrame
+        measure, sex, n, part (as `fit` and `invariant` name them), number (from 0), value, note
+        (why there is no model).
+    """
+    rows = []
+    for name, models in reference.items():
+        for sex, model in models.items():
+            row = {"measure": name, "sex": sex}
+            if isinstance(model, str):
+                rows.append(row | {"note": model})
+                continue
+            for part, values in model.items():
+                if part in ("n", "excluded"):
+                    continue
+                rows += [
+                    row | {"n": model["n"], "part": part, "number": number, "value": value}
+                    for number, value in enumerate(np.atleast_1d(values).tolist())
+                ]
+    columns = ["measure", "sex", "n", "part", "number", "value", "note"]
+    table = pd.DataFrame(rows).reindex(columns=columns)
+    return table.assign(note=table["note"].fillna(""))
+
+
+def read(path) -> dict:
+    """A reference from the table of `coefficients`, on file.
+
+    Raises
+    ------
+    InputError
+        Not such a table, or a value is missing.
+    """
+    table = read_tsv(path)
+    require(table, ["measure", "sex", "n", "part", "number", "value", "note"], "reference")
+    found = {}
+    for (name, sex), rows in table.groupby(["measure", "sex"], sort=False):
+        if rows["part"].isna().all():
+            found.setdefault(name, {})[sex] = str(rows["note"].iloc[0])
+            continue
+        if rows["value"].isna().any():
+            raise InputError(f"reference: {name}, {sex}: a value is missing or withheld")
+        model = {
+            part: values.sort_values("number")["value"].astype(float).tolist()
+            for part, values in rows.groupby("part")
+        }
+        for part in ("centre_age", "residual_sd"):
+            if part in model:
+                model[part] = model[part][0]
+        found.setdefault(name, {})[sex] = model | {"n": int(rows["n"].iloc[0])}
     return found
 
 
-def scores(found: dict, table: pd.DataFrame) -> pd.DataFrame:
+def scores(reference: dict, table: pd.DataFrame) -> pd.DataFrame:
     """z-scores of participants against a reference.
 
     Parameters
     ----------
-    found : dict
-        From `reference`.
+    reference : dict
+        From `reference` or `read`.
     table : DataFrame
         sex, age, height_cm, weight_kg and measures; other columns are not read.
 
@@ -240,28 +288,24 @@ def scores(found: dict, table: pd.DataFrame) -> pd.DataFrame:
         Index of `table`; ``<measure>_z`` and ``total_ml_invariant_z``, NaN where a value or the
         model is missing.
     """
-    require_reference(found)
     result = pd.DataFrame(index=table.index)
-    for column, models in found["measures"].items():
+    for name, models in reference.items():
         z = np.full(len(table), np.nan)
         for sex, model in models.items():
             rows = (table["sex"] == sex).to_numpy()
-            if column in table and not isinstance(model, str) and rows.any():
-                part = table[rows]
-                z[rows] = z_scores(model, part["age"], part["height_cm"], part[column])
-        result[f"{column}_z"] = z
-    z = np.full(len(table), np.nan)
-    for sex, model in found["invariant"].items():
-        rows = (table["sex"] == sex).to_numpy()
-        if not isinstance(model, str) and rows.any():
             part = table[rows]
-            z[rows] = invariant_z(model, part["height_cm"], part["weight_kg"], part["total_ml"])
-    result["total_ml_invariant_z"] = z
+            if isinstance(model, str) or part.empty:
+                continue
+            if name == INVARIANT:
+                z[rows] = invariant_z(model, part["height_cm"], part["weight_kg"], part["total_ml"])
+            elif name in part:
+                z[rows] = z_scores(model, part["age"], part["height_cm"], part[name])
+        result[f"{name}_z"] = z
     return result
 
 
-def curves(found: dict, step: int = 1) -> pd.DataFrame:
-    """centiles.tsv: each centile at whole years of age, at the median height of the reference.
+def curves(reference: dict, step: int = 1) -> pd.DataFrame:
+    """centiles.tsv: each centile at whole years of age, at the middle height of the reference.
 
     Returns
     -------
@@ -270,16 +314,14 @@ def curves(found: dict, step: int = 1) -> pd.DataFrame:
         model.
     """
     rows = []
-    for column, models in found["measures"].items():
-        unit = MEASURES[column][1]
-        for sex, model in models.items():
+    for column, (_, unit) in MEASURES.items():
+        for sex, model in reference[column].items():
             row = {"measure": column, "unit": unit, "sex": sex}
             if isinstance(model, str):
                 rows.append(row | {"note": model})
                 continue
-            ages = np.arange(
-                math.ceil(model["age_range"][0]), math.floor(model["age_range"][1]) + 1, step
-            )
+            low, high = model["age_range"]
+            ages = np.arange(math.ceil(low), math.floor(high) + 1, step)
             height = float(np.round(np.mean(model["height_range_cm"]), 1))
             values = {f"c{c}": curve(model, c, ages, np.full(len(ages), height)) for c in CENTILES}
             part = pd.DataFrame(values).assign(
@@ -290,9 +332,7 @@ def curves(found: dict, step: int = 1) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=[*names, "note"])
 
 
-def calibration(
-    found: dict, table: pd.DataFrame, bands=((0, 55), (55, 65), (65, 75), (75, 200))
-) -> pd.DataFrame:
+def calibration(reference: dict, table: pd.DataFrame) -> pd.DataFrame:
     """calibration.tsv: the share of participants below each centile, by sex and age band.
 
     Returns
@@ -302,12 +342,12 @@ def calibration(
     """
     from statsmodels.stats.proportion import proportion_confint
 
-    z = scores(found, table)
+    z = scores(reference, table)
     rows = []
     for column in MEASURES:
         for sex in SEXES:
             mine = (table["sex"] == sex) & z[f"{column}_z"].notna()
-            for low, high in ((0, 200), *bands):
+            for low, high in ((0, 200), *BANDS):
                 inside = mine & (table["age"] >= low) & (table["age"] < high)
                 values = z.loc[inside, f"{column}_z"]
                 n = len(values)

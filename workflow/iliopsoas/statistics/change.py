@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from iliopsoas.statistics.cohort import SEXES
+from iliopsoas.statistics.cohort import by_sex
 
 POWER, LEVEL = 0.8, 0.95
 MEASURES = ("total_ml", "left_ml", "right_ml", "mean_ml", "imi_ml_m2")
@@ -113,15 +113,14 @@ def change(both: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        measure, sex (or ``both``), `repeatability`, and reliably_changed_percent: participants
+        measure, sex, `repeatability`, and reliably_changed_percent: participants
         whose change differs from the mean change by more than smallest_change (5 % by chance).
         Visits lie years apart, so the spread within persons holds their own change as well as
         the measurement's error: an upper bound of the error.
     """
     rows = []
     for measure in MEASURES:
-        for sex in ("both", *SEXES):
-            part = both if sex == "both" else both[both["sex"] == sex]
+        for sex, part in by_sex(both):
             row = {"measure": measure, "sex": sex}
             pair = part[f"{measure}_first"], part[f"{measure}_second"]
             if 0 < len(part) < min_cell:
@@ -160,37 +159,39 @@ def reliable(first, second, found: dict, expected: float | None = None) -> np.nd
     return np.where(off < -limit, "lower", np.where(off > limit, "higher", "no"))
 
 
-def power(table: pd.DataFrame, sizes=SIZES) -> pd.DataFrame:
+def power(found: dict, sizes=SIZES) -> pd.DataFrame:
     """power.tsv: the mean change that a study of n participants with both visits detects.
 
     Parameters
     ----------
-    table : DataFrame
-        From `change`.
+    found : dict of DataFrame
+        Tables of the run so far: ``change`` is read.
 
     Returns
     -------
     DataFrame
-        measure, sex, participants, detectable (in the measure's unit) and detectable_percent of
-        the mean: two-sided paired t test at 5 %, power 80 %.
+        measure, sex, n (pairs that the spread comes from), participants, detectable (in the
+        measure's unit) and detectable_percent of the mean: two-sided paired t test at 5 %, power
+        80 %.
     """
     rows = []
-    for row in table.to_dict("records"):
+    for row in found["change"].to_dict("records"):
         if not math.isfinite(row["within_sd"]):
             continue
         for n in sizes:
-            found = detectable(n) * math.sqrt(2) * row["within_sd"]
-            percent = 100 * found / row["mean"] if row["mean"] > 0 else math.nan
+            least = detectable(n) * math.sqrt(2) * row["within_sd"]
+            percent = 100 * least / row["mean"] if row["mean"] > 0 else math.nan
             rows.append(
                 {
                     "measure": row["measure"],
                     "sex": row["sex"],
+                    "n": row["n"],
                     "participants": n,
-                    "detectable": found,
+                    "detectable": least,
                     "detectable_percent": percent,
                 }
             )
-    names = ["measure", "sex", "participants", "detectable", "detectable_percent"]
+    names = ["measure", "sex", "n", "participants", "detectable", "detectable_percent"]
     return pd.DataFrame(rows).reindex(columns=names)
 
 

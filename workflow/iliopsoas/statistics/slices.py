@@ -92,14 +92,14 @@ class Profiles:
         return total
 
 
-def slices(profiles: pd.DataFrame | None, people: pd.DataFrame) -> pd.DataFrame:
+def slices(profiles: pd.DataFrame | None, table: pd.DataFrame) -> pd.DataFrame:
     """slices.tsv: one cross-section against the volume, by sex and level.
 
     Parameters
     ----------
     profiles : DataFrame or None
         As results/profiles.tsv.
-    people : DataFrame
+    table : DataFrame
         One row per participant, from `cohort.main_visit`.
 
     Returns
@@ -122,7 +122,7 @@ def slices(profiles: pd.DataFrame | None, people: pd.DataFrame) -> pd.DataFrame:
     if profiles is None or profiles.empty:
         row = {"axis": "none", "n": 0, "best": False, "note": "no profiles in this run"}
         return pd.DataFrame([row]).reindex(columns=names)
-    found = Profiles(profiles, people)
+    found = Profiles(profiles, table)
     rows = []
     for sex in SEXES:
         mine = found.sex == sex
@@ -151,10 +151,10 @@ def slices(profiles: pd.DataFrame | None, people: pd.DataFrame) -> pd.DataFrame:
             row = {"axis": axis, "level": level, "sex": sex}
             row |= _level(area, volume, height, error if axis != "position" else math.nan)
             rows.append(row)
-    table = pd.DataFrame(rows).reindex(columns=names)
-    largest = table.groupby(["axis", "sex"])["r_squared"].transform("max")
-    table["best"] = (table["r_squared"] == largest) & table["r_squared"].notna()
-    return table.assign(note=table["note"].fillna(""))
+    result = pd.DataFrame(rows).reindex(columns=names)
+    largest = result.groupby(["axis", "sex"])["r_squared"].transform("max")
+    result["best"] = (result["r_squared"] == largest) & result["r_squared"].notna()
+    return result.assign(note=result["note"].fillna(""))
 
 
 def _level(area_at, volume, height, error_mm) -> dict:
