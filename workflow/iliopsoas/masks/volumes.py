@@ -188,7 +188,7 @@ def composition(mask, voxel_ml: float, water=None, fat=None, limit: float = FAT_
     """
     result = dict.fromkeys(_SIDE_COMPOSITION)
     core = ndimage.binary_erosion(mask)
-    result["partial_volume_percent"] = 100.0 * (1 - core.sum() / mask.sum())
+    result["partial_volume_percent"] = float(100 * (1 - core.sum() / mask.sum()))
     if water is None or fat is None:
         return result
     whole, inner = (_fractions(voxels, water, fat) for voxels in (mask, core))

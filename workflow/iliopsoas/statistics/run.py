@@ -54,6 +54,7 @@ def compute(
     paper=None,
     others: dict[str, pd.DataFrame] | None = None,
     profiles: pd.DataFrame | None = None,
+    quality: pd.DataFrame | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Every table of results/statistics, by name.
 
@@ -73,7 +74,9 @@ def compute(
     others : dict of DataFrame, optional
         Volumes of the same visits by other methods, by name; they join bland_altman.
     profiles : DataFrame, optional
-        As results/profiles.tsv; without it ``slices`` says so.
+        As results/shards/profiles.tsv; without it ``slices`` says so.
+    quality : DataFrame, optional
+        As results/qc/quality.tsv: predicted errors, for weights.
 
     Returns
     -------
@@ -110,6 +113,7 @@ def compute(
         "paper": paper,
         "others": others,
         "profiles": profiles,
+        "quality": quality,
         "reference": centiles.reference(main),
         "x": options.age_column,
         "severities": options.flag_severities,
@@ -155,8 +159,11 @@ def run_all(
     paper=None,
     others: dict[str, pd.DataFrame] | None = None,
     profiles: pd.DataFrame | None = None,
+    quality: pd.DataFrame | None = None,
 ) -> dict[str, pd.DataFrame]:
     """`compute`, then `write` into `folder`; the tables come back."""
-    found = compute(volumes, sample, diagnosed, folds, flags, options, paper, others, profiles)
+    found = compute(
+        volumes, sample, diagnosed, folds, flags, options, paper, others, profiles, quality
+    )
     write(found, folder, options)
     return found

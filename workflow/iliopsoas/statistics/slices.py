@@ -98,7 +98,7 @@ def slices(profiles: pd.DataFrame | None, table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     profiles : DataFrame or None
-        As results/profiles.tsv.
+        As results/shards/profiles.tsv.
     table : DataFrame
         One row per participant, from `cohort.main_visit`.
 

@@ -103,7 +103,7 @@ def weights(table: pd.DataFrame, quality: pd.DataFrame | None) -> np.ndarray | N
     table : DataFrame
         eid, instance, sex, total_ml.
     quality : DataFrame or None
-        As results/qc/predicted_quality: eid, instance, side, error_low_ml, error_high_ml (95 %).
+        As results/qc/quality.tsv: eid, instance, side, error_low_ml, error_high_ml (95 %).
 
     Returns
     -------
@@ -111,9 +111,9 @@ def weights(table: pd.DataFrame, quality: pd.DataFrame | None) -> np.ndarray | N
         Missing errors get the median error; None without `quality`. Variance between people: that
         of the sex less the mean error variance.
     """
-    if quality is None or quality.empty:
+    if quality is None or not {"error_low_ml", "error_high_ml"} <= set(quality):
         return None
-    require(quality, [*KEY, "side", "error_low_ml", "error_high_ml"], "predicted quality")
+    require(quality, [*KEY, "side"], "qc/quality.tsv")
     half = (quality["error_high_ml"] - quality["error_low_ml"]) / 2
     variance = (half / stats.norm.ppf(0.975)) ** 2
     own = variance.groupby([quality[key].astype(str) for key in KEY]).sum(min_count=2)
