@@ -15,8 +15,8 @@ from iliopsoas.masks import volumes
 from iliopsoas.phantom.phenotypes import paper_cohort
 from iliopsoas.qc import evidence, flags, quality
 from iliopsoas.qc.checks import CHECKS
-from iliopsoas.sampling.plan import SAMPLE_COLUMNS
-from iliopsoas.stages.cohort import MANIFEST_COLUMNS
+from iliopsoas.sampling import record
+from iliopsoas.sampling.plan import MANIFEST_COLUMNS, SAMPLE_COLUMNS
 from iliopsoas.stages.shards import LEDGER_COLUMNS
 from iliopsoas.status import InputError
 
@@ -64,6 +64,9 @@ def test_names_are_read_without_anything_heavy():
         ("volumes.tsv", list(volumes.COLUMNS)),
         ("cohort/sample.tsv", SAMPLE_COLUMNS),
         ("shards/demo-0001/manifest.tsv", MANIFEST_COLUMNS),
+        ("cohort/manifests.tsv", MANIFEST_COLUMNS),
+        ("cohort/draws.tsv", record.COLUMNS),
+        ("cohort/seen.tsv", record.SEEN_COLUMNS),
         ("qc/flags.tsv", flags.FLAG_COLUMNS),
         ("qc/summary.tsv", flags.SUMMARY_COLUMNS),
         (
