@@ -14,7 +14,7 @@ STAGES = {
     "segment": 2,
     "volumes": 2,
     "qc": 2,
-    "statistics": 1,
+    "statistics": 2,
     "figures": 1,
-    "egress": 1,
+    "egress": 2,
 }

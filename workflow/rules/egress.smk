@@ -22,7 +22,7 @@ rule collect_egress:
         volumes=result("volumes.tsv"),
         sample=result("cohort/sample.tsv"),
     output:
-        folder=directory(EGRESS_FOLDER),
+        manifest=f"{EGRESS_FOLDER}/MANIFEST.tsv",
     log:
         log_file("collect_egress"),
     resources:
@@ -37,6 +37,7 @@ rule collect_egress:
             "instance": settings.statistics.instance,
             "age_column": settings.statistics.age_column,
             "dpi": settings.figures.dpi,
+            "max_mb": settings.egress.max_mb,
         },
     script:
         "../../scripts/egress.py"
@@ -46,7 +47,7 @@ rule collect_egress:
 rule egress:
     input:
         **KNOWN,
-        folder=rules.collect_egress.output.folder,
+        manifest=rules.collect_egress.output.manifest,
     log:
         log_file("egress"),
     resources:

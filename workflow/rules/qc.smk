@@ -1,18 +1,6 @@
 # Quality flags, the volume table with their verdict, and the page to review them.
 
-QC_TABLES = [
-    "flags",
-    "summary",
-    "verdicts",
-    "quality",
-    "drawn",
-    "decided",
-    "excluded",
-    "kappa",
-    "residual",
-    "shares",
-    "before_after",
-]
+QC_TABLES = tables.names("qc")
 
 
 rule qc_flags:
@@ -59,7 +47,7 @@ rule review_page:
         drawn=rules.qc_flags.output.drawn,
         quality=rules.qc_flags.output.quality,
     output:
-        page=directory(result("qc/review")),
+        page=result("qc/review/index.html"),
     log:
         log_file("review_page"),
     resources:

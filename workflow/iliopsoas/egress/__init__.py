@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from iliopsoas import files, stages
+from iliopsoas import files
 from iliopsoas.egress import drawn, withholding
 from iliopsoas.egress.collect import Leak, check, collect, release_all
 from iliopsoas.privacy import Cohort
+from iliopsoas.stages import analysis
 
 __all__ = ["Leak", "check", "check_folder", "collect", "release_all", "run"]
 
@@ -47,11 +48,11 @@ def run(
     """
     results = Path(results)
     cohort = Cohort.read(results, tables, lists)
-    volumes = stages.accepted(
+    volumes = analysis.accepted(
         files.read_tsv(results / "volumes.tsv"), files.read_tsv(results / "qc/excluded.tsv")
     )
     visits = files.read_tsv(results / "cohort/sample.tsv")
-    sample = stages.sampled(visits)
+    sample = analysis.sampled(visits)
     main = drawn.main_visit(volumes, sample, instance)
     ages = drawn.age_range(main, minimum, age_column)
     context = withholding.context(main, visits, sample, minimum, ages, instance)
