@@ -16,7 +16,6 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import nibabel as nib
 import numpy as np
 import psutil
@@ -28,6 +27,7 @@ from iliopsoas.network import architecture as network
 from iliopsoas.network import segmentation
 from iliopsoas.network.training import Recipe, loop
 
+keras = network.keras  # as the package imports it
 LANDMARKS = {"1": (60, 80, 350), "2": (170, 80, 350), "11": (70, 80, 160), "12": (150, 80, 160)}
 TRAINING_SAMPLES = 2880 * 100  # the paper's training of one model
 

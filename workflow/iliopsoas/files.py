@@ -110,7 +110,7 @@ def write_json(path, content) -> None:
 
 
 def read_json(path):
-    return json.loads(Path(path).read_text())
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def write_tsv(path, table: pd.DataFrame) -> None:

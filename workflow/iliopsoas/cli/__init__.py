@@ -26,6 +26,9 @@ def main(argv=None) -> int:
         Default: the process's arguments.
     """
     options = parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):  # a locale that lacks a character stops nothing
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     handler = _log_to_stderr(options)
     try:
         return _run(options)

@@ -1,6 +1,5 @@
 """``iliopsoas check``: what is wrong with a file, or with the installation."""
 
-import importlib
 import platform
 import re
 from importlib import metadata
@@ -155,17 +154,16 @@ def _installation() -> list[dict]:
 def _network() -> dict:
     """A small network is built and run: the backend is there and works."""
     try:
-        keras = importlib.import_module("keras")
-        numpy = importlib.import_module("numpy")
-        from iliopsoas.network.architecture import build_network
+        import numpy
+
+        from iliopsoas.network import backend, build_network
 
         model = build_network((16, 16, 16, 1), base_filters=1)
         output = numpy.asarray(model.predict_on_batch(numpy.ones((1, 16, 16, 16, 1), "float32")))
         good = output.shape == (1, 16, 16, 16, 1) and numpy.isfinite(output).all()
     except Exception as error:  # whatever a broken backend raises is the finding
         return _item("network", "broken", f"{type(error).__name__}: {error}")
-    backend = f"Keras {keras.__version__} on {keras.backend.backend()}"
-    return _item("network", "ok" if good else "broken", backend)
+    return _item("network", "ok" if good else "broken", backend.kernels())
 
 
 def _item(what: str, status: str, message: str) -> dict:

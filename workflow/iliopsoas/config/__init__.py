@@ -440,7 +440,7 @@ def load(source) -> Config:
         Naming every wrong key, what was found and what was expected.
     """
     if isinstance(source, str | Path):
-        source = yaml.safe_load(Path(source).read_text())
+        source = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
     try:
         return Config.model_validate(source)
     except ValidationError as error:

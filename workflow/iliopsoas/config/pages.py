@@ -87,5 +87,5 @@ def json_schema() -> str:
 
 if __name__ == "__main__":
     schema_path, markdown_path = sys.argv[1:]
-    Path(schema_path).write_text(json_schema())
-    Path(markdown_path).write_text(markdown())
+    Path(schema_path).write_text(json_schema(), encoding="utf-8")
+    Path(markdown_path).write_text(markdown(), encoding="utf-8")

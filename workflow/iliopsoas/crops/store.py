@@ -21,7 +21,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from iliopsoas import files
+from iliopsoas import files, machine
 from iliopsoas.crops import boxes
 from iliopsoas.crops.boxes import CROP_SHAPE
 from iliopsoas.grid import SIDES
@@ -117,7 +117,7 @@ class CropWriter:
         self._atomic = files.atomic(self.path, self.scratch)
         temporary = self._atomic.__enter__()
         try:
-            self._file = h5py.File(temporary, "w", libver="latest")
+            self._file = machine.open_hdf5(temporary, "w", libver="latest")
             for name, kind in (("raw", np.int16), ("label", np.uint8)):
                 self._file.create_dataset(
                     name,
@@ -213,7 +213,7 @@ class CropReader:
 
     def _index(self, number: int, path: Path):
         try:
-            with h5py.File(path, "r") as file:
+            with machine.open_hdf5(path) as file:
                 if file.attrs.get("format") != FORMAT or not file.attrs.get("complete"):
                     raise InputError(f"{path}: expected a complete crop file of format {FORMAT}")
                 columns = zip(
@@ -237,7 +237,7 @@ class CropReader:
     def _file(self, number: int) -> h5py.File:
         key = (os.getpid(), number)
         if key not in self._open:
-            self._open[key] = h5py.File(self.paths[number], "r", rdcc_nbytes=0)
+            self._open[key] = machine.open_hdf5(self.paths[number], rdcc_nbytes=0)
         return self._open[key]
 
     def _row(self, subject: str, side: str):

@@ -78,7 +78,7 @@ def main(arguments=None) -> int:
     names = _git("-C", str(top), *listing).decode().split("\0")[:-1]
     cohort = Cohort.read(top / options.results)
     allowed = top / ALLOWED
-    patterns = allowed.read_text().splitlines() if allowed.exists() else []
+    patterns = allowed.read_text(encoding="utf-8").splitlines() if allowed.exists() else []
     patterns = [line.strip() for line in patterns if line.strip() and not line.startswith("#")]
     found = []
     for name in names:

@@ -49,4 +49,4 @@ def put_into(text: str) -> str:
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         page = Path(name)
-        write_text(page, put_into(page.read_text()))
+        write_text(page, put_into(page.read_text(encoding="utf-8")))

@@ -156,7 +156,7 @@ def _clean_tables(results: Path, withdrawn: set) -> int:
     for path in sorted(results.rglob("*.tsv")):
         if "frozen" in path.relative_to(results).parts or path.name == "manifest.tsv":
             continue
-        with open(path) as file:
+        with open(path, encoding="utf-8") as file:
             if "eid" not in file.readline().rstrip("\n").split("\t"):
                 continue
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)

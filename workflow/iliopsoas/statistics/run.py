@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from iliopsoas import machine
 from iliopsoas.files import write_text, write_tsv
 from iliopsoas.statistics import (
     associations,
@@ -73,6 +74,7 @@ FORMATTERS = {
 }
 
 
+@machine.one_thread()
 def compute(
     volumes: pd.DataFrame,
     sample: pd.DataFrame,
