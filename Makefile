@@ -82,7 +82,7 @@ lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 	  --no-emit-index-url --no-annotate --extra gpu --extra slurm pyproject.toml -o envs/requirements-gpu.txt
 
 config-docs: env ## Generate the configuration's schema and key list, and tables of the documentation
-	$(BIN)/python -m iliopsoas.config.pages workflow/schemas/config.schema.json config/README.md
+	$(BIN)/python -m iliopsoas.config.pages config/README.md
 	$(BIN)/python -m iliopsoas.reporting.documents docs/quality-control.md
 	$(BIN)/python -m iliopsoas.reporting.columns docs/columns.md
 

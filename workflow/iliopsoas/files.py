@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from isal import igzip
 
+from iliopsoas import machine
 from iliopsoas.status import InputError
 
 KEY = ["eid", "instance"]  # what identifies a row of every per-participant table
@@ -48,7 +49,12 @@ def atomic(path, scratch: str | None = None):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if scratch:
-        place = os.path.expandvars(scratch)
+        try:
+            place = machine.expand(scratch)
+        except ValueError as error:
+            raise InputError(
+                f"scratch {scratch}: expected a folder on this machine, but {error}"
+            ) from None
         if not os.path.isdir(place):
             raise InputError(f"scratch {scratch}: expected a folder on this machine, found none")
         with tempfile.TemporaryDirectory(prefix="iliopsoas-", dir=place) as folder:

@@ -6,6 +6,7 @@ What concerns Keras is in `iliopsoas.network.backend`.
 import contextlib
 import os
 import platform
+import re
 from pathlib import Path
 
 import threadpoolctl
@@ -32,6 +33,22 @@ def one_thread():
             yield
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def expand(path: str) -> str:
+    """A path with a leading ``~`` and environment variables resolved, on this machine.
+
+    Raises
+    ------
+    ValueError
+        A variable that is not set, or a user who is not known.
+    """
+    found = os.path.expanduser(os.path.expandvars(path))
+    if missing := re.search(r"\$(\w+|\{[^}]*\})", found):
+        raise ValueError(f"the environment variable {missing[0]} is not set")
+    if found.startswith("~"):
+        raise ValueError(f"no home folder is known for {Path(found).parts[0]}")
+    return found
 
 
 def processor() -> str:
