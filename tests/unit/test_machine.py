@@ -210,15 +210,17 @@ def test_text_is_utf_8_whatever_the_locale(tmp_path):
     table = tmp_path / "müller.tsv"
     table.write_text("eid\t31-0.0\t54-2.0\n1000011\t0\tKöln\n", encoding="utf-8")
     configuration = tmp_path / "config.yaml"
-    configuration.write_text(
-        "releases: [{name: r, zips: /zips/Münster, phenotypes: [a.csv]}]\n", encoding="utf-8"
-    )
+    text = "releases: [{name: r, zips: /zips/Münster, phenotypes: [a.csv]}]\n"
+    configuration.write_text(text, encoding="utf-8")
     code = f"""
 import locale
 assert locale.getencoding().upper() in ("ANSI_X3.4-1968", "US-ASCII"), locale.getencoding()
 from iliopsoas import cli, config, files, logs
-found = config.load({str(configuration)!r})
-print(ascii(found.releases[0].zips))
+from iliopsoas.status import InputError
+try:
+    config.load({str(configuration)!r})
+except InputError as error:
+    print(ascii(str(error).splitlines()[-1]))
 out = {str(tmp_path)!r}
 files.write_json(out + "/a.json", {{"place": "Köln"}})
 assert files.read_json(out + "/a.json")["place"] == "Köln"
@@ -235,5 +237,11 @@ cli.main(["check", out + "/no≥thing.zip"])
         "PYTHONUTF8": "0",
     }
     out = in_process(f"import runpy; runpy.run_path({str(script)!r})", settings)
-    assert out.splitlines()[0] == ascii("/zips/Münster")
+    assert "releases.0.zips" in out
+    assert "PYTHONUTF8=1" in out
+    settings["PYTHONUTF8"] = "1"
+    code = (
+        f"from iliopsoas import config; print(config.load({str(configuration)!r}).releases[0].zips)"
+    )
+    assert in_process(code, settings).strip() == "/zips/Münster"
     assert "no such file" in out

@@ -124,7 +124,7 @@ def _measure(command):
         "measured itself",
     )
     command.add_argument(
-        "--height", type=_positive, metavar="CM", help="standing height, for the muscle index"
+        "--height", type=_height, metavar="CM", help="standing height, for the muscle index"
     )
     command.add_argument("--threshold", type=_share, default=0.5, help="of muscle (default 0.5)")
     command.add_argument(
@@ -142,7 +142,9 @@ def _check(command):
         "paths", nargs="*", type=Path, metavar="PATH", help="none: the installation"
     )
     command.add_argument(
-        "--kind", choices=("scan", "table", "weights", "annotation"), help="default: recognised"
+        "--kind",
+        choices=("scan", "image", "table", "weights", "annotation"),
+        help="default: recognised",
     )
     command.add_argument(
         "--water", type=Path, metavar="NIFTI", help="stitched water image of the annotation"
@@ -211,10 +213,13 @@ def _count(text: str) -> int:
     return value
 
 
-def _positive(text: str) -> float:
+def _height(text: str) -> float:
     value = float(text)
-    if not 0 < value < 1000:
-        raise argparse.ArgumentTypeError(f"expected a positive number, found {text}")
+    if not 100 <= value <= 250:
+        metres = " (metres?)" if 1 <= value <= 2.5 else ""
+        raise argparse.ArgumentTypeError(
+            f"expected centimetres from 100 to 250, found {text}{metres}"
+        )
     return value
 
 

@@ -1,6 +1,7 @@
 """Types of single values: what is refused or brought to one form wherever it stands."""
 
 import re
+import sys
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, TypeVar
@@ -49,6 +50,12 @@ def _printable(text: str) -> str:
         raise ValueError("expected a path, found nothing")
     if not text.isprintable():
         raise ValueError("expected a path, found characters that cannot be printed")
+    encoding = sys.getfilesystemencoding()
+    if not text.isascii() and encoding != "utf-8":
+        raise ValueError(
+            f"file names are {encoding} in this locale, so this one would not be found: set the "
+            "environment variable PYTHONUTF8=1"
+        )
     if "://" in text:
         raise ValueError("expected a path on this machine, found an address")
     return text
