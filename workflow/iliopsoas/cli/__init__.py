@@ -1,4 +1,4 @@
-"""The command line: ``iliopsoas measure``, ``check``, ``phantom``, ``example``, ``show``, ``plan``.
+"""The command line: ``iliopsoas COMMAND``, listed in `iliopsoas.cli.arguments`.
 
 Only the standard library is imported here: ``--help`` answers at once, and every command
 imports what it needs when it runs.

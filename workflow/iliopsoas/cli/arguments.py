@@ -48,6 +48,28 @@ examples:
   iliopsoas example config/example.yaml -o results/example
   iliopsoas example config/example.yaml -o results/example --download-only
 """
+FREEZE = """\
+example:
+  iliopsoas freeze first --results results
+"""
+DRIFT = """\
+example:
+  iliopsoas drift first --results results
+"""
+SEARCH = """\
+examples:
+  iliopsoas search results/egress --phenotypes phenotypes.csv
+  iliopsoas search --staged              what the next commit would hold (the git hook)
+  iliopsoas search --tracked             every file of the repository
+"""
+PAPER = """\
+example:
+  iliopsoas paper results/paper
+"""
+PAGES = """\
+example:
+  iliopsoas pages                        in a checkout of the workflow
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,6 +89,11 @@ def parser() -> argparse.ArgumentParser:
     _example(_command(commands, "example", "the public example, fetched and compared", EXAMPLE))
     _show(_command(commands, "show", "a picture for a quick look", SHOW))
     _plan(_command(commands, "plan", "what a cohort will cost, from a pilot", PLAN))
+    _tag(_command(commands, "freeze", "keep finished results under a tag", FREEZE))
+    _tag(_command(commands, "drift", "compare results with those kept under a tag", DRIFT))
+    _search(_command(commands, "search", "participants' data in files that leave", SEARCH))
+    _paper(_command(commands, "paper", "the paper's figures from synthetic numbers", PAPER))
+    _pages(_command(commands, "pages", "the documentation that is made from the code", PAGES))
     return top
 
 
@@ -191,6 +218,39 @@ def _plan(command):
         type=_count,
         metavar="N",
         help="scans to process (default: counted from the configuration's zips)",
+    )
+
+
+def _results(command, text: str):
+    command.add_argument("--results", type=Path, default=Path("results"), help=text)
+
+
+def _tag(command):
+    command.add_argument("tag", metavar="TAG", help="a letter, then letters, digits, . - _")
+    _results(command, "of a finished run (default results)")
+
+
+def _search(command):
+    command.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="all below it")
+    command.add_argument("--staged", action="store_true", help="what git would commit")
+    command.add_argument("--tracked", action="store_true", help="every file that git tracks")
+    command.add_argument(
+        "--phenotypes", nargs="*", default=[], metavar="TABLE", help="tables whose ids count too"
+    )
+    _results(command, "results whose participants count (default results)")
+
+
+def _paper(command):
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="statistics/, figures/")
+    command.add_argument("--participants", type=_count, default=5000, help="(default 5000)")
+    command.add_argument("--repeats", type=_count, default=250, help="(default 250)")
+    command.add_argument("--seed", type=int, default=2020, help="(default 2020)")
+    command.add_argument("--paper", type=Path, metavar="TSV", help="the paper's numbers")
+
+
+def _pages(command):
+    command.add_argument(
+        "root", nargs="?", type=Path, default=Path("."), metavar="CHECKOUT", help="(default here)"
     )
 
 
