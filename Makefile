@@ -2,7 +2,7 @@
 PYTHON ?= python3
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 CONFIG ?= config/ukbb.yaml
-PILOT ?= results
+PILOT ?= results/demo
 BIN := .venv/bin
 # The interpreter behind an activated .venv, which has no pip and is made anew under its own feet.
 BASE = "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
@@ -30,7 +30,7 @@ $(INSTALLED): envs/requirements.txt pyproject.toml
 demo: env ## The whole workflow on the synthetic cohort, with report
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1
 	@echo
-	@cat results/summary.md
+	@cat results/demo/summary.md
 
 egress: env ## What may leave a secure environment (your own data: ARGS="--configfile FILE")
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake egress --cores $(CORES) --resources gpu=1 $(ARGS)
@@ -85,6 +85,7 @@ lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 
 config-docs: env ## Generate the list of configuration keys, and tables of the documentation
 	$(BIN)/iliopsoas pages
+	$(BIN)/python tests/workflow/rerun_table.py docs/reruns.md
 
 clean: ## Remove the demo's results and its synthetic cohort, nothing else
 	rm -rf results/demo resources/phantom

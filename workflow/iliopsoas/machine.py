@@ -104,7 +104,7 @@ def open_hdf5(path, mode: str = "r", **options):
     Parameters
     ----------
     path : path
-    mode : {"r", "w"}
+    mode : {"r", "r+", "w"}
     **options
         Of `h5py.File`.
 

@@ -31,7 +31,7 @@ from iliopsoas.config.sections import (
 from iliopsoas.config.values import LocalPath, ResultsPath, Tag, Unique
 from iliopsoas.status import InputError
 
-__all__ = ["Config", "OtherMethod", "QualityControl", "Release", "Section", "load"]
+__all__ = ["Config", "OtherMethod", "QualityControl", "Release", "Run", "Section", "load"]
 
 
 class Config(Section):
