@@ -101,7 +101,6 @@ def test_the_template_for_real_data_has_the_published_sizes():
             "segmentation",
             "leave one of the two out",
         ),
-        ({"landmarks": {"atlas_bodies": 3}}, "landmarks", "atlas names no folder"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(change, where, said):

@@ -21,6 +21,8 @@ OTHER = {
     "results": None,  # everything, in another place
     "releases": None,  # what was drawn decides; see the tests
     "phantom": None,  # the synthetic cohort's own
+    # change together, and with cohort.instances
+    **dict.fromkeys(("statistics.instance", "statistics.repeat_instance")),
     "withdrawals": ["w1_20260101.csv"],
     "other_methods": [{"name": "tool", "folder": "masks"}],
     "cohort.instances": [2, 3],

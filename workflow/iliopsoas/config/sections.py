@@ -171,14 +171,6 @@ class Landmarks(Section):
         "coarse position stands.",
     )
 
-    @model_validator(mode="after")
-    def _bodies_of_an_atlas(self):
-        if self.atlas_bodies and not self.atlas:
-            raise ValueError(
-                f"atlas_bodies is {self.atlas_bodies}, but atlas names no folder of bodies"
-            )
-        return self
-
 
 class Crops(Section):
     """The two boxes around the muscles."""
