@@ -95,9 +95,7 @@ def table(rows: dict) -> str:
             values = np.array([errors[name] for _, errors in found], float)
             values = values[np.isfinite(values)]
             cells.append(f"{values.mean():.1f}, {values.max():.1f}" if len(values) else "")
-        lines.append(
-            f"| {title} | {len(found)} | {seen} | {turned} | " + " | ".join(cells) + " |"
-        )
+        lines.append(f"| {title} | {len(found)} | {seen} | {turned} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -139,7 +137,7 @@ def main() -> None:
         ct = labels[number % len(labels)]
         body = painted.paint(mask, known, ct, rng, rng.uniform(0.04, 0.18))
         femur = (painted.fitted(ct, known) == painted.FEMUR) & (body.water + body.fat > 0)
-        near = slice(int(known["11"][2]) - 45, int(known["11"][2]) + 46)  # nothing else is looked at
+        near = slice(int(known["11"][2]) - 45, int(known["11"][2]) + 46)
         levels = Anatomy(
             body.water[..., near], body.fat[..., near], None, None, {},
             {key: (*known[key][:2], known[key][2] - near.start) for key in ("11", "12")},

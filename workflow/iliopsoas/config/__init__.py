@@ -131,9 +131,9 @@ class Landmarks(Section):
         None, description="Bodies of the atlas to register; every body when empty. Published: 35."
     )
     least_confidence: Share = Field(
-        0.45,
-        description="Evenness of a femoral head's edge in the images (0 to 1) below which the "
-        "coarse position stands.",
+        0.75,
+        description="How completely fat gives way around a femoral head in the images (0 to 1) for "
+        "it to count as seen.",
     )
 
 
@@ -225,7 +225,14 @@ class Segmentation(Section):
 class QualityControl(Section):
     """Limits of the quality flags, and what the review page shows."""
 
-    max_missing_sides: float = Field(0, description="Muscles without a volume, allowed.")
+    relative_from: Count = Field(
+        100,
+        description="Participants of one sex and site (else of one sex, else all) from which the "
+        "limits that began as a start follow the cohort's own values.",
+    )
+    relative_spreads: Positive = Field(
+        5, description="Distance of such a limit from the group's median, robust SD."
+    )
     min_volume_ml: Positive = Field(80, description="Smallest plausible muscle, ml.")
     max_volume_ml: Positive = Field(900, description="Largest plausible muscle, ml.")
     max_asymmetry_percent: Positive = Field(
@@ -241,10 +248,8 @@ class QualityControl(Section):
         15, description="Change of total volume between two visits, %."
     )
     max_crop_border_cm2: float = Field(0.5, description="Mask on the faces of its crop, cm2.")
-    max_image_border_voxels: float = Field(0, description="Mask voxels at the image's border.")
-    max_removed_percent: float = Field(5, description="Loose pieces removed, % of the mask.")
+    max_loose_percent: float = Field(5, description="Loose pieces of a mask, % of it.")
     max_filled_percent: float = Field(2, description="Holes filled, % of the mask.")
-    max_components: float = Field(1, description="Pieces of one muscle's final mask.")
     max_outside_body_percent: float = Field(0.5, description="Mask outside the body, %.")
     max_across_midline_percent: float = Field(0.5, description="Mask across the midline, %.")
     max_end_area_percent: Positive = Field(
@@ -263,18 +268,15 @@ class QualityControl(Section):
     max_water_step_percent: Positive = Field(
         25, description="Jump of the muscle's water signal between levels, %."
     )
-    max_swaps_corrected: float = Field(0, description="Fat-water swaps corrected without a note.")
     min_swap_confidence: float = Field(
         1.0, description="Margin of the least certain fat-water decision."
     )
-    max_stations_missing: float = Field(0, description="Stations missing without a note.")
     min_snr: float = Field(5, description="Signal-to-noise ratio.")
-    max_slices_interpolated: float = Field(0, description="Gaps interpolated without a note.")
-    max_seam_residual: Positive = Field(
-        0.25, description="Difference of stations at the muscle's seams, log ratio."
+    min_seam_agreement: float = Field(
+        0.7, description="Correlation of stations' water share at the muscle's seams."
     )
     min_landmark_confidence: float = Field(
-        0.45, description="Evenness of the less certain femoral head, 0 to 1."
+        0.75, description="Confidence of the clearer femoral head, 0 to 1."
     )
     max_landmark_spread: Positive = Field(
         5, description="Spread of the joints' level over the atlas, slices."

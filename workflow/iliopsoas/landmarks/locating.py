@@ -77,7 +77,9 @@ def locate_with_record(
     if not {"11", "12"} <= found.keys():
         return _indices(found, offset, body.shape), record
     if water is not None and fat is not None:
-        images = [_on_grid_of(body, image, what) for image, what in ((water, "water"), (fat, "fat"))]
+        images = [
+            _on_grid_of(body, image, what) for image, what in ((water, "water"), (fat, "fat"))
+        ]
         found |= _seen(*images, found, least_confidence, record)
     if not {"1", "2"} <= found.keys():
         record["shoulders_default"] = True
@@ -126,9 +128,7 @@ def _seen(water, fat, found, least, record) -> dict:
     for side, head in heads_of.items():
         record[f"hip_confidence_{side}"] = 0.0 if head is None else round(head.confidence, 3)
     record["hip_confidence"] = max(record[f"hip_confidence_{side}"] for side in HIPS)
-    clear = {
-        side: head for side, head in heads_of.items() if head and head.confidence >= least
-    }
+    clear = {side: head for side, head in heads_of.items() if head and head.confidence >= least}
     if len(clear) == 2:
         step = abs(clear["right"].index[2] - clear["left"].index[2]) * grid.SLICE_MM
         if step > plausibility.HIP_TILT_MM:  # one of them is none

@@ -16,8 +16,14 @@ SIDE_EVIDENCE = {
     "crop_border_cm2": ("cm2", "mask surface that lies on the faces of the network's crop"),
     "image_border_voxels": ("voxels", "mask voxels in the outermost layer of the image"),
     "outside_body_percent": ("%", "mask voxels outside the body mask"),
-    "across_midline_percent": ("%", "mask voxels on the other side of the hips' midline"),
-    "components": ("count", "connected components of the mask (26 neighbours)"),
+    "across_midline_percent": (
+        "%",
+        "mask voxels on the other side of the hips' midline; missing where the network's crops "
+        "end there",
+    ),
+    "loose_percent": ("%", "voxels outside the mask's largest component (26 neighbours), of it"),
+    "lowest_mm": ("mm", "mask's lowest level, RAS z"),
+    "highest_mm": ("mm", "mask's highest level, RAS z"),
     "end_area_percent": (
         "%",
         "larger of the first and last level's cross-section, of the largest: a muscle tapers, a "
@@ -220,15 +226,16 @@ def gather(mask, affine, water=None, body=None, landmarks=None, boxes=None) -> d
         Hips ("11", "12") give the midline.
     boxes : dict, optional
         ``{"left": (low, high), "right": ...}``: corners of the network's crops, voxel indices,
-        high exclusive; they may reach beyond the image. Default: where the landmarks put them.
+        high exclusive; they may reach beyond the image. Default: where the landmarks put them;
+        empty for masks that come from no crop.
 
     Returns
     -------
     dict
         The keys of `COLUMNS`; None where the side is empty or what is needed was not given.
     """
-    mask = np.asarray(mask)
-    spacing = np.abs(np.diag(np.asarray(affine, dtype=float))[:3])
+    mask, affine = np.asarray(mask), np.asarray(affine, dtype=float)
+    spacing = np.abs(np.diag(affine)[:3])
     reference = 0.0
     if water is not None:
         water = np.asarray(water, dtype=np.float32)
@@ -256,7 +263,7 @@ def gather(mask, affine, water=None, body=None, landmarks=None, boxes=None) -> d
         if body is not None:
             found["outside_body_percent"] = 100.0 * int((here & (np.asarray(body) == 0)).sum())
             found["outside_body_percent"] /= voxels
-        if midline is not None:
+        if midline is not None and not boxes:
             x = np.flatnonzero(here.any(axis=(1, 2)))
             wrong = x[x < midline] if side == "left" else x[x > midline]
             found["across_midline_percent"] = 100.0 * int(here[wrong].sum()) / voxels
@@ -269,7 +276,10 @@ def gather(mask, affine, water=None, body=None, landmarks=None, boxes=None) -> d
         counts = part.sum(axis=(0, 1))
         levels = np.flatnonzero(counts)
         profile = counts[levels[0] : levels[-1] + 1].astype(float)
-        found["components"] = int(ndimage.label(part, np.ones((3, 3, 3)))[1])
+        pieces = np.bincount(ndimage.label(part, np.ones((3, 3, 3)))[0].ravel())[1:]
+        found["loose_percent"] = 100.0 * (pieces.sum() - pieces.max()) / pieces.max()
+        z = np.flatnonzero(here.any(axis=(0, 1)))[[0, -1]]
+        found["lowest_mm"], found["highest_mm"] = affine[2, 3] + affine[2, 2] * z
         found["end_area_percent"] = 100.0 * max(counts[levels[[0, -1]]]) / counts.max()
         steps = np.abs(np.diff(profile))
         found["area_step_percent"] = 100.0 * steps.max() / counts.max() if steps.size else None
@@ -282,28 +292,6 @@ def gather(mask, affine, water=None, body=None, landmarks=None, boxes=None) -> d
             for name, value in found.items()
         }
     return result
-
-
-def count_of(values: pd.Series, measured: pd.Series) -> pd.Series:
-    """How many items a ledger's list-like cell names.
-
-    Parameters
-    ----------
-    values : Series
-        A cell may be a list, or text as ledgers hold it: ``S4,S5``, ``[4, 5]``, empty.
-    measured : Series of bool
-        Where the stage said ok: there an empty cell is an empty list, elsewhere it is missing.
-    """
-
-    def count(cell):
-        if isinstance(cell, list | tuple | set):
-            return float(len(cell))
-        if isinstance(cell, str):
-            parts = cell.strip("[]() ").replace(";", ",").split(",")
-            return float(sum(bool(part.strip(" '\"")) for part in parts))
-        return np.nan if pd.isna(cell) else 1.0  # a lone number, such as station 4
-
-    return values.map(count).astype(float).mask(values.isna() & measured, 0.0)
 
 
 def cohort(sample, volumes, ledgers) -> pd.DataFrame:
