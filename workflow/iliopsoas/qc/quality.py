@@ -120,7 +120,8 @@ def held_out_rows(
     people : iterable of str
         ``<eid>_<instance>`` that the network was not trained on.
     read : callable
-        (name, side) to (normalised crop, manual label), both (96, 96, 192).
+        (name, side) to (normalised crop, manual label, both (96, 96, 192), and voxels of the
+        whole manual muscle, with what the crop does not show).
     segment : callable
         Crop to (mask after post-processing, record with `NETWORK_FEATURES`).
     seed, repeats : int
@@ -136,8 +137,7 @@ def held_out_rows(
     for name in people:
         eid, instance = name.rsplit("_", 1)
         for side in grid.SIDES:
-            crop, label = read(name, side)
-            manual = int(np.count_nonzero(label))
+            crop, label, manual = read(name, side)
             faults = [("", None)] + list(DEGRADATIONS.items()) * repeats
             for number, (fault, degrade) in enumerate(faults):
                 rng = np.random.default_rng([seed, int(eid), int(instance), len(side), number])
