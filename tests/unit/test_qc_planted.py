@@ -98,8 +98,7 @@ def exchanged(images):
 
 def dim_station(images):
     images["water"][..., 200:] //= 2
-    images["water"][muscle("left", (200, 275))] += 120
-    images["water"][muscle("right", (200, 275))] += 120
+    images["water"][..., 200:] += 15 * images["body"][..., 200:].astype(np.int16)
 
 
 def one_muscle(images):

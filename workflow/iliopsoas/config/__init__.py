@@ -266,7 +266,7 @@ class QualityControl(Section):
     )
     max_signal_z: Positive = Field(4, description="Water signal in the mask, robust SD.")
     max_water_step_percent: Positive = Field(
-        25, description="Jump of the muscle's water signal between levels, %."
+        60, description="Jump of the muscle's water signal between levels, %."
     )
     min_swap_confidence: float = Field(
         1.0, description="Margin of the least certain fat-water decision."

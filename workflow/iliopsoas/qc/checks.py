@@ -156,10 +156,10 @@ def unlike_muscle_signal(cohort):
     "max_water_step_percent", "review", "%",
     "water signal in a muscle jumps by {value:.0f} % between levels; limit {limit:.0f} %: "
     "a seam, a swap, or a mask that leaves the muscle",
-    START, relative=True,
+    "a start, from bodies painted from real shapes; then the cohort's", relative=True,
 )  # fmt: skip
 def seam_in_muscle(cohort):
-    """Largest change of the mask's median water signal between neighbouring levels."""
+    """Largest change of the mask's median water signal from three levels to the next three."""
     return cohort.worst("volumes.{side}_water_step_percent")
 
 

@@ -9,6 +9,8 @@ from iliopsoas.crops.boxes import CROP_SHAPE, box
 from iliopsoas.files import KEY
 from iliopsoas.status import Refused
 
+_STEP_LEVELS = 3  # on either side of a step of the signal
+_STEP_VOXELS = 12  # fewest of a level
 _WIDE_LEVEL = 0.25  # share of the largest cross-section from which a level counts as muscle belly
 
 # per side: name without the side -> (unit, definition)
@@ -36,8 +38,8 @@ SIDE_EVIDENCE = {
     "compactness": ("ratio", "volume^(2/3) / surface of exposed faces; 1/6 = 0.167 for a cube"),
     "water_step_percent": (
         "%",
-        "largest change of the mask's median water signal between neighbouring levels of the "
-        "muscle's belly: a station seam through the muscle",
+        "largest change of the eroded mask's median water signal from three levels of the muscle's "
+        "belly to the next three: a station seam through the muscle",
     ),
     "water_ratio": ("ratio", "median water signal in the eroded mask / 99th percentile in body"),
     "water_cv_percent": ("%", "robust coefficient of variation of water in the eroded mask"),
@@ -110,13 +112,19 @@ def _water_evidence(mask, water, counts, reference) -> dict:
     values = water[core if core.sum() >= 50 else mask]
     median = float(np.median(values))
     spread = 1.4826 * float(np.median(np.abs(values - median)))
+    # away from the rim, where a muscle shares its voxels with the fat around it
+    middle = ndimage.binary_erosion(mask, np.ones((3, 3, 1)))
     belly = np.flatnonzero(counts >= _WIDE_LEVEL * counts.max())
-    levels = {z: float(np.median(water[:, :, z][mask[:, :, z]])) for z in belly}
-    steps = [
-        200.0 * abs(levels[z + 1] - level) / (levels[z + 1] + level)
-        for z, level in levels.items()
-        if z + 1 in levels and levels[z + 1] + level > 0
-    ]
+    belly = [z for z in belly if np.count_nonzero(middle[:, :, z]) >= _STEP_VOXELS]
+    levels = {z: float(np.median(water[:, :, z][middle[:, :, z]])) for z in belly}
+    steps = []
+    for z in belly:
+        # a few levels on either side: single ones of a small muscle differ by chance
+        below = [levels[i] for i in range(z - _STEP_LEVELS + 1, z + 1) if i in levels]
+        above = [levels[i] for i in range(z + 1, z + _STEP_LEVELS + 1) if i in levels]
+        if len(below) == len(above) == _STEP_LEVELS:
+            low, high = np.median(below), np.median(above)
+            steps.append(200.0 * abs(high - low) / (high + low) if high + low > 0 else 0.0)
     rim = mask & ~core
     near = ndimage.binary_dilation(mask, iterations=1)
     around = ndimage.binary_dilation(near, iterations=2) & ~near
