@@ -27,6 +27,7 @@ from iliopsoas.config.sections import (
     Segmentation,
     Statistics,
     Training,
+    Volumes,
 )
 from iliopsoas.config.values import LocalPath, ResultsPath, Tag, Unique
 from iliopsoas.status import InputError

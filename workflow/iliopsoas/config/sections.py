@@ -166,9 +166,9 @@ class Landmarks(Section):
         None, description="Bodies of the atlas to register; every body when empty. Published: 35."
     )
     least_confidence: Share = Field(
-        0.45,
-        description="Evenness of a femoral head's edge in the images (0 to 1) below which the "
-        "coarse position stands.",
+        0.75,
+        description="How completely fat gives way around a femoral head in the images (0 to 1) for "
+        "it to count as seen.",
     )
 
 
@@ -281,7 +281,14 @@ class Volumes(Section):
 class QualityControl(Section):
     """Limits of the quality flags, and what the review page shows."""
 
-    max_missing_sides: NotNegative = Field(0, description="Muscles without a volume, allowed.")
+    relative_from: Count = Field(
+        100,
+        description="Participants of one sex and site (else of one sex, else all) from which the "
+        "limits that began as a start follow the cohort's own values.",
+    )
+    relative_spreads: Positive = Field(
+        5, description="Distance of such a limit from the group's median, robust SD."
+    )
     min_volume_ml: Positive = Field(80, description="Smallest plausible muscle, ml.")
     max_volume_ml: Positive = Field(900, description="Largest plausible muscle, ml.")
     max_asymmetry_percent: Positive = Field(
@@ -297,12 +304,8 @@ class QualityControl(Section):
         15, description="Change of total volume between two visits, %."
     )
     max_crop_border_cm2: NotNegative = Field(0.5, description="Mask on the faces of its crop, cm2.")
-    max_image_border_voxels: NotNegative = Field(
-        0, description="Mask voxels at the image's border."
-    )
-    max_removed_percent: NotNegative = Field(5, description="Loose pieces removed, % of the mask.")
+    max_loose_percent: NotNegative = Field(5, description="Loose pieces of a mask, % of it.")
     max_filled_percent: NotNegative = Field(2, description="Holes filled, % of the mask.")
-    max_components: NotNegative = Field(1, description="Pieces of one muscle's final mask.")
     max_outside_body_percent: NotNegative = Field(0.5, description="Mask outside the body, %.")
     max_across_midline_percent: NotNegative = Field(0.5, description="Mask across the midline, %.")
     max_end_area_percent: Positive = Field(
@@ -319,22 +322,17 @@ class QualityControl(Section):
     )
     max_signal_z: Positive = Field(4, description="Water signal in the mask, robust SD.")
     max_water_step_percent: Positive = Field(
-        25, description="Jump of the muscle's water signal between levels, %."
-    )
-    max_swaps_corrected: NotNegative = Field(
-        0, description="Fat-water swaps corrected without a note."
+        60, description="Jump of the muscle's water signal between levels, %."
     )
     min_swap_confidence: NotNegative = Field(
         1.0, description="Margin of the least certain fat-water decision."
     )
-    max_stations_missing: NotNegative = Field(0, description="Stations missing without a note.")
     min_snr: NotNegative = Field(5, description="Signal-to-noise ratio.")
-    max_slices_interpolated: NotNegative = Field(0, description="Gaps interpolated without a note.")
-    max_seam_residual: Positive = Field(
-        0.25, description="Difference of stations at the muscle's seams, log ratio."
+    min_seam_agreement: Share = Field(
+        0.7, description="Correlation of stations' water share at the muscle's seams."
     )
     min_landmark_confidence: Share = Field(
-        0.45, description="Evenness of the less certain femoral head, 0 to 1."
+        0.75, description="Confidence of the clearer femoral head, 0 to 1."
     )
     max_landmark_spread: Positive = Field(
         5, description="Spread of the joints' level over the atlas, slices."

@@ -195,17 +195,26 @@ def _match_gains(stations, planes, weights, target, record) -> list[float]:
         a, b = stations.index(upper), stations.index(lower)
         seam = f"{lower.number}_{upper.number}"
         both = np.flatnonzero((weights[a] > 0) & (weights[b] > 0))
-        found = None
+        found = agreement = middle = None
         if len(both):
             first, last = both[0], both[-1] + 1
-            parts = [
-                stitch.resample_slices(planes[s.number][IN], s, target, first, last)
-                for s in (lower, upper)
-            ]
-            found = quality.seam_difference(*parts, weights[b][first:last])
+            parts = {
+                channel: [
+                    stitch.resample_slices(planes[s.number][channel], s, target, first, last)
+                    for s in (lower, upper)
+                ]
+                for channel in (IN, WATER, FAT)
+            }
+            weight = weights[b][first:last]
+            found = quality.seam_difference(*parts[IN], weight)
+            sides = zip(parts[WATER], parts[FAT], strict=True)
+            agreement = quality.seam_agreement(*sides, weight)
+            middle = target.z[both].mean()
         record[f"seam_slices_{seam}"] = len(both)
         record[f"seam_gain_{seam}"] = _rounded(found and np.exp(found["log_gain"]), 4)
         record[f"seam_residual_{seam}"] = _rounded(found and found["residual"], 4)
+        record[f"seam_agreement_{seam}"] = _rounded(agreement, 4)
+        record[f"seam_mm_{seam}"] = _rounded(middle, 1)
         # lower x g_lower = upper x g_upper
         log_gain.append(log_gain[-1] - (found["log_gain"] if found else 0.0))
     residuals = [v for k, v in record.items() if k.startswith("seam_residual_") and v is not None]

@@ -45,3 +45,40 @@ def seam_difference(lower: np.ndarray, upper: np.ndarray, weight: np.ndarray) ->
     ratio = np.log(a[tissue] / b[tissue])
     gain = float(np.median(ratio))
     return {"log_gain": gain, "residual": float(np.median(np.abs(ratio - gain)))}
+
+
+def seam_agreement(lower, upper, weight: np.ndarray) -> float | None:
+    """Whether two stations show the same body where they overlap; 1 at best.
+
+    Parameters
+    ----------
+    lower, upper : (ndarray, ndarray)
+        Water and fat (slices, y, x) of each station in the overlapping slices.
+    weight : ndarray (slices,)
+        Weight of the lower station; slices where both count decide.
+
+    Returns
+    -------
+    float or None
+        Correlation of the water share W / (W + F) over tissue that both show. It needs no common
+        gain, and fat and muscle tell one place in a body from another, which the sum of both
+        hardly does. None without shared tissue.
+    """
+    shared = np.minimum(weight, 1 - weight)
+    middle = shared >= min(0.05, shared.max())
+    totals = [water[middle] + fat[middle] for water, fat in (lower, upper)]
+    tissue = np.ones(totals[0].shape, bool)
+    for total in totals:
+        positive = total[total > 0]
+        if positive.size < 1000:
+            return None
+        tissue &= total > 0.25 * np.percentile(positive, 95)
+    if tissue.sum() < 1000:
+        return None
+    shares = [
+        water[middle][tissue] / total[tissue]
+        for (water, _), total in zip((lower, upper), totals, strict=True)
+    ]
+    if min(share.std() for share in shares) == 0:
+        return None
+    return float(np.corrcoef(*shares)[0, 1])

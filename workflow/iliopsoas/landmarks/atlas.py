@@ -109,7 +109,7 @@ def _register(fixed: sitk.Image, moving: sitk.Image, seed: int) -> sitk.Transfor
     return start
 
 
-def locate(body, folder, limit: int | None = None, seed: int = 2020) -> tuple[dict, dict]:
+def joints(body, folder, limit: int | None = None, seed: int = 2020) -> tuple[dict, dict]:
     """Landmarks of a body by the atlas.
 
     Parameters

@@ -16,20 +16,24 @@ def _table(header, rows) -> str:
 
 
 def flags() -> str:
-    """A row per flag: name, definition, when raised by default, key, severity, source."""
+    """A row per flag: name, definition, limit by default, key, severity, source, limit's origin."""
     limits = QualityControl().model_dump()
     rows = [
         (
             f"`{check.name}`",
             check.definition,
-            f"{RAISED[check.direction]}{limits[check.limit]:g} {check.unit}",
-            f"`{check.limit}`",
+            f"{RAISED[check.direction]}{limits[check.limit] if check.limit else 0:g} {check.unit}",
+            f"`{check.limit}`" if check.limit else "",
             check.severity,
             check.source,
+            check.origin,
         )
         for check in CHECKS.values()
     ]
-    return _table(("flag", "definition", "raised", "limit in `qc`", "severity", "source"), rows)
+    return _table(
+        ("flag", "definition", "raised", "limit in `qc`", "severity", "source", "the limit is"),
+        rows,
+    )
 
 
 TABLES = {"flags": flags}
