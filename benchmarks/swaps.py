@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402  (after the thread settings)
 from iliopsoas import grid  # noqa: E402
 from iliopsoas.config import Dixon  # noqa: E402
 from iliopsoas.dixon import process, stitch, swaps  # noqa: E402
-from iliopsoas.dixon.series import Station  # noqa: E402
+from iliopsoas.dixon.series import Slab  # noqa: E402
 from iliopsoas.phantom import acquisition, anatomy  # noqa: E402
 from iliopsoas.phantom.traits import Traits  # noqa: E402
 
@@ -30,7 +30,7 @@ UNITS = ("1", "2", "3", "4", "5left", "5right", "6left", "6right")
 BMIS = (16, 17, 18.5, 20, 22, 25, 28, 32, 36, 42, 48, 55)
 
 
-def as_read(station) -> Station:
+def as_read(station) -> Slab:
     """An acquired station as `build_stations` would give it."""
     channels = {
         channel: np.ascontiguousarray(station.arrays[channel][:, ::-1]).astype(np.float32)
@@ -39,7 +39,7 @@ def as_read(station) -> Station:
     x, y, z = station.position_lps[0]
     rows = channels["W"].shape[1]
     step = grid.IN_PLANE_MM
-    return Station(
+    return Slab(
         number=station.number,
         channels=channels,
         origin=np.array([-x, -(y + (rows - 1) * step), z]),
@@ -50,7 +50,7 @@ def as_read(station) -> Station:
     )
 
 
-def shade(station: Station, rng) -> None:
+def shade(station: Slab, rng) -> None:
     shape = station.channels["W"].shape
     z, y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
     a = rng.normal(0, 0.25, 4).astype(np.float32)

@@ -6,7 +6,7 @@ import pytest
 
 from iliopsoas import grid
 from iliopsoas.dixon import process_scan
-from iliopsoas.dixon.slab import end_profile
+from iliopsoas.dixon.slab_ends import end_profile
 from iliopsoas.phantom import acquisition, anatomy, archive, tissues
 from iliopsoas.phantom.traits import Traits
 from iliopsoas.status import Refused, Verdict

@@ -6,7 +6,7 @@ import SimpleITK as sitk
 
 from iliopsoas import grid
 from iliopsoas.dixon import stitch
-from iliopsoas.dixon.series import Station
+from iliopsoas.dixon.series import Slab
 from iliopsoas.status import Refused, Verdict
 
 
@@ -14,7 +14,7 @@ def station(number, low, slices, thick, rows=174, array=None, x=250.0):
     size = (slices, rows, 224) if array is None else array.shape
     array = np.zeros(size, np.float32) if array is None else array
     y = -191.96429 + (174 - size[1]) / 2 * grid.IN_PLANE_MM
-    return Station(
+    return Slab(
         number=number,
         channels={"W": array, "F": array, "in": array},
         origin=np.array([x, y, low]),

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from iliopsoas.dixon import stitch, swaps
 from iliopsoas.dixon.process import _take_planes
-from iliopsoas.dixon.series import Station, build_stations
+from iliopsoas.dixon.series import Slab, build_stations
 from iliopsoas.status import Refused, Verdict
 
 UNITS = ("1", "2", "3", "4", "5left", "5right", "6left", "6right")
@@ -147,7 +147,7 @@ def test_real_body_shapes(reference, rim):
             w = np.hypot(400 * water[z, pad : 174 - pad] + noise[2], noise[3]).astype(np.float32)
             y = -191.96429 + pad * dz.STEP
             stations.append(
-                Station(
+                Slab(
                     number, {"in": f + w, "F": f, "W": w}, np.array([250.0, y, low]),
                     np.array([dz.STEP, dz.STEP, thick]), rows, "", "",
                 )

@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 
 from iliopsoas import grid
-from iliopsoas.dixon import bias, body, quality, slab, stitch, swaps
-from iliopsoas.dixon.series import Station, build_stations
+from iliopsoas.dixon import bias, body, exchanges, quality, slab_ends, stitch, swaps
+from iliopsoas.dixon.series import Slab, build_stations
 from iliopsoas.ukb.archive import LIMITS, Limits, open_scan
 
 IN, FAT, WATER = "in", "F", "W"
@@ -84,9 +84,9 @@ def process_scan(
     del scan
     watch("stations")
 
-    decided = swaps.detect(stations, planes, target)
+    decided, record["swaps_corrected"], regions = undo_exchanges(stations, planes, target)
     swaps.require_certain(decided, swap_margin)
-    record["swaps_corrected"] = swaps.correct(planes, decided)
+    record |= exchanges.record(regions)
     record["swap_confidence"] = round(min(decided.confidence.values()), 4)
     for unit, value in decided.confidence.items():
         record[f"swap_confidence_{unit}"] = round(value, 4)
@@ -96,7 +96,7 @@ def process_scan(
         channels = planes[station.number]
         mask = body.foreground(channels[IN])
         record[f"snr_{station.number}"] = _rounded(quality.signal_to_noise(channels[IN], mask), 2)
-        ends = slab.end_profile(channels[IN], mask)
+        ends = slab_ends.end_profile(channels[IN], mask)
         for channel in (IN, FAT, WATER):
             channels[channel] /= ends[:, None, None]
         record[f"slab_ends_{station.number}"] = [
@@ -157,7 +157,7 @@ def _blocks(shrink: int, spacing) -> tuple:
     return max(1, round(shrink * grid.IN_PLANE_MM / float(spacing[2]))), shrink, shrink
 
 
-def _take_planes(stations: list[Station], target: stitch.Target) -> dict:
+def _take_planes(stations: list[Slab], target: stitch.Target) -> dict:
     """Every station's channels on the target's rows and columns; the originals are let go."""
     planes = {}
     for station in stations:
@@ -169,6 +169,32 @@ def _take_planes(stations: list[Station], target: stitch.Target) -> dict:
         station.channels = {WATER: channels[WATER]}  # its length is still asked for
         planes[station.number] = channels
     return planes
+
+
+def undo_exchanges(stations, planes: dict, target) -> tuple:
+    """Exchange fat and water back, in place: whole stations, sides and legs, then regions.
+
+    Returns
+    -------
+    decided : swaps.Swaps
+        Weighed again where a region was put right: the evidence is another one then.
+    corrected : list of str
+        Stations, sides and legs that were exchanged.
+    regions : list of exchanges.Region
+    """
+    decided = swaps.detect(stations, planes, target)
+    corrected = swaps.correct(planes, decided)
+    regions = []
+    for station in stations:
+        channels, mask = planes[station.number], decided.masks[station.number]
+        surface = decided.rims[station.number].voxels(mask.shape, decided.swapped)
+        found = exchanges.find(channels, mask, surface, station, target)
+        exchanges.mend(channels, found)
+        regions += found
+    if any(region.mended for region in regions):
+        decided = swaps.detect(stations, planes, target)
+        corrected = sorted(set(corrected) ^ set(swaps.correct(planes, decided)))
+    return decided, corrected, regions
 
 
 def _correct(channels: dict, field_: bias.BiasField) -> None:
@@ -240,7 +266,7 @@ def _images(volumes: dict, mask: np.ndarray, target: stitch.Target, record: dict
     return tuple(images)
 
 
-def _record(scan, stations: list[Station], target: stitch.Target) -> dict:
+def _record(scan, stations: list[Slab], target: stitch.Target) -> dict:
     found = [station.number for station in stations]
     return {
         "stations_found": found,

@@ -86,7 +86,7 @@ class Series:
 
 
 @dataclass
-class Scan:
+class ScanDraft:
     """One visit's archive before it is written; faults change it.
 
     Parameters
@@ -118,7 +118,7 @@ def uid(*parts) -> str:
     return f"2.25.1{int(digest, 16) % 10**38:038d}"
 
 
-def make_scan(stations, traits, rng, day=None, birth=None, transfer_syntax=None) -> Scan:
+def make_scan(stations, traits, rng, day=None, birth=None, transfer_syntax=None) -> ScanDraft:
     """Headers around `stations`: a complete visit without any fault.
 
     Parameters
@@ -174,7 +174,7 @@ def make_scan(stations, traits, rng, day=None, birth=None, transfer_syntax=None)
         "PatientWeight": f"{traits.weight_kg:.1f}",
     }
     manifest = ("manifest.cvs", "manifest.csv")[int(rng.integers(2))]
-    return Scan(series=series, header=header, seed=seed, manifest=manifest)
+    return ScanDraft(series=series, header=header, seed=seed, manifest=manifest)
 
 
 def dicom_time(seconds: float) -> str:
@@ -184,7 +184,7 @@ def dicom_time(seconds: float) -> str:
     return f"{whole // 3600:02d}{whole // 60 % 60:02d}{whole % 60:02d}.{micro:06d}"
 
 
-def _dataset(scan: Scan, series: Series) -> Dataset:
+def _dataset(scan: ScanDraft, series: Series) -> Dataset:
     """Everything a series' slices share."""
     rows, columns = series.pixels.shape[1:]
     derived = "DERIVED" if series.channel in ("F", "W") else "ORIGINAL"
@@ -275,7 +275,7 @@ def encode_dataset(dataset: Dataset, transfer_syntax: str = ExplicitVRLittleEndi
     return file.getvalue()
 
 
-def encode_series(scan: Scan, series: Series):
+def encode_series(scan: ScanDraft, series: Series):
     """The DICOM files of one series, as (name, bytes) pairs.
 
     Headers are encoded once by pydicom; a slice's own four elements are exchanged in the
@@ -346,7 +346,7 @@ def _compress(data: bytes, syntax) -> bytes:
     return file.getvalue()
 
 
-def manifest_text(scan: Scan, names_by_series) -> str:
+def manifest_text(scan: ScanDraft, names_by_series) -> str:
     """The manifest as UK Biobank writes it.
 
     A misspelt column, a date whose comma is not quoted, so that every row has a column more
@@ -364,14 +364,14 @@ def manifest_text(scan: Scan, names_by_series) -> str:
     return "\n".join(lines) + "\n\n\n"
 
 
-def write_scan(path, scan: Scan, level: int = 1) -> None:
+def write_scan(path, scan: ScanDraft, level: int = 1) -> None:
     """Write `scan` as a zip; its bytes depend on the scan alone.
 
     Parameters
     ----------
     path : path
         Conventionally ``<EID>_20201_<instance>_<array>.zip``; nothing inside names the EID.
-    scan : Scan
+    scan : ScanDraft
     level : int
         Deflate level; 0 stores.
     """

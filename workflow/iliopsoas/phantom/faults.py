@@ -1,7 +1,7 @@
 """What goes wrong in real zips, one small function each.
 
 Every fault is a function ``fault(scan, rng, *arguments)`` that changes a
-`iliopsoas.phantom.archive.Scan` in place, so that they combine in any order. They come
+`iliopsoas.phantom.archive.ScanDraft` in place, so that they combine in any order. They come
 from ../shared/spec/ukb_format.md, section 3. Fat-water swaps are physics: they are made
 in `iliopsoas.phantom.acquisition`.
 """
@@ -15,7 +15,7 @@ from pydicom.uid import BasicTextSRStorage
 
 from iliopsoas.phantom.archive import (
     TRANSFER_SYNTAXES,
-    Scan,
+    ScanDraft,
     Series,
     dicom_time,
     encode_dataset,
@@ -32,12 +32,12 @@ def _fault(function):
     return function
 
 
-def plant(scan: Scan, faults, rng: np.random.Generator) -> None:
+def plant(scan: ScanDraft, faults, rng: np.random.Generator) -> None:
     """Apply faults in order.
 
     Parameters
     ----------
-    scan : Scan
+    scan : ScanDraft
     faults : sequence of str or callable
         ``name``, ``name:argument:argument``, or a function of (scan, rng).
     rng : numpy.random.Generator
@@ -64,7 +64,7 @@ def plant(scan: Scan, faults, rng: np.random.Generator) -> None:
             raise InputError(f"phantom: fault {fault!r} cannot be planted: {error}") from error
 
 
-def _change(scan: Scan, change, station=None, channel=None) -> None:
+def _change(scan: ScanDraft, change, station=None, channel=None) -> None:
     """Replace the series of a station and channel (all where not named) by ``change(series)``."""
     station = None if station in (None, "") else int(station)
     hits = 0
