@@ -165,9 +165,10 @@ def main() -> None:
                   f"margin {margin:.2f} {took:.1f} s",
                   [(r.station, round(r.ml), r.facets, round(r.share, 2), r.mended)
                    for r in regions], flush=True)  # fmt: skip
+    names = ("mended", "found, partly mended", "flagged", "silent")
     lines = [
-        "| region | touches the muscle | n | mended | flagged | silent |",
-        "|---|---|---|---|---|---|",
+        "| region | touches the muscle | n | " + " | ".join(names) + " |",
+        "|" + "---|" * 7,
     ]
     for (kind, touching), count in sorted(counts.items()):
         cells = [count[name] for name in names]

@@ -82,7 +82,7 @@ def trial(number: int):
     for station in stations:
         shade(station, rng)
     target = stitch.choose_target(stations)
-    planes = process._take_planes(stations, target)
+    planes = process.take_planes(stations, target)
     return bmi, sex, planted, swaps.detect(stations, planes, target)
 
 

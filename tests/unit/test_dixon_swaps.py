@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from iliopsoas.dixon import stitch, swaps
-from iliopsoas.dixon.process import _take_planes
+from iliopsoas.dixon.process import take_planes
 from iliopsoas.dixon.series import Slab, build_stations
 from iliopsoas.status import Refused, Verdict
 
@@ -18,7 +18,7 @@ UNITS = ("1", "2", "3", "4", "5left", "5right", "6left", "6right")
 
 def planes_of(stations):
     target = stitch.choose_target(stations)
-    return target, _take_planes(stations, target)
+    return target, take_planes(stations, target)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ results as they are (speed, messages) leaves the version as it is.
 STAGES = {
     "phantom": 1,
     "cohort": 1,
-    "dixon": 1,
+    "dixon": 2,
     "landmarks": 1,
     "crops": 1,
     "training": 1,

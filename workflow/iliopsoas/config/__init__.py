@@ -267,6 +267,18 @@ class QualityControl(Section):
     min_swap_confidence: float = Field(
         1.0, description="Margin of the least certain fat-water decision."
     )
+    max_exchanged_ml: float = Field(
+        0, description="Regions that may be exchanged and were left as they are, ml."
+    )
+    max_exchanges_mended_ml: float = Field(
+        0, description="Exchanged regions put right without a flag, ml."
+    )
+    max_void_ml: Positive = Field(
+        10, description="Signal void beside a hip, ml; an implant's is 20 and more."
+    )
+    max_outline_cut_percent: float = Field(
+        10, description="Outline cut off by the field of view without a note, %."
+    )
     max_stations_missing: float = Field(0, description="Stations missing without a note.")
     min_snr: float = Field(5, description="Signal-to-noise ratio.")
     max_slices_interpolated: float = Field(0, description="Gaps interpolated without a note.")

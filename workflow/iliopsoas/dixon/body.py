@@ -10,6 +10,7 @@ IN_PLANE = np.zeros((3, 3, 3), bool)  # 4-connected within a slice
 IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
 
 ENDS = (slice(None, 12), slice(-12, None))
+MOSTLY_ZERO = 0.3
 OTSU_BINS = 64
 FADED_SLICES = 3  # published: the outermost slices carry no mask
 SMALLEST_LITRES = 5.0
@@ -21,13 +22,22 @@ def noise_level(in_phase: np.ndarray) -> float:
     Air has Rayleigh magnitude noise, whose mean is 1.253 standard deviations. The
     quietest of the four corners counts: an arm may lie in the others.
     """
+    corners = _corners(in_phase)
+    return float(min(float(corner.mean()) for corner in corners) / 1.253) if corners else 0.0
+
+
+def masked_air(in_phase: np.ndarray) -> bool:
+    """Whether a scanner set air to 0: noise alone seldom is."""
+    corners = _corners(in_phase)
+    return not corners or max(float((corner == 0).mean()) for corner in corners) > MOSTLY_ZERO
+
+
+def _corners(in_phase: np.ndarray) -> list[np.ndarray]:
     rows = np.flatnonzero(in_phase.any(axis=(0, 2)))  # rows outside the slab are empty
-    columns = np.flatnonzero(in_phase.any(axis=(0, 1)))
     if not len(rows):
-        return 0.0
-    seen = in_phase[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    corners = [part[:, :, side] for part in (seen[:, :12], seen[:, -12:]) for side in ENDS]
-    return float(min(float(corner.mean()) for corner in corners) / 1.253)
+        return []
+    seen = in_phase[:, rows[0] : rows[-1] + 1]
+    return [part[:, :, side] for part in (seen[:, :12], seen[:, -12:]) for side in ENDS]
 
 
 def foreground(in_phase: np.ndarray) -> np.ndarray:

@@ -33,7 +33,6 @@ class ChannelVolume:
     reconstruction: tuple
     description: str
     software: str
-    shape_read: tuple  # rows, columns
 
     @property
     def low(self) -> float:
@@ -46,7 +45,10 @@ class ChannelVolume:
 
 @dataclass
 class Slab:
-    """One slab. Arrays float32 (z, y, x); `origin` and `spacing` are (x, y, z)."""
+    """One slab. Arrays float32 (z, y, x); `origin` and `spacing` are (x, y, z).
+
+    `slices` stays when the arrays are let go.
+    """
 
     number: int
     channels: dict  # "in", "F", "W": float32 (z, y, x)
@@ -56,6 +58,11 @@ class Slab:
     description: str
     software: str
     notes: dict = field(default_factory=dict)
+    slices: int = 0
+
+    def __post_init__(self):
+        if self.channels:
+            self.slices = len(self.channels["W"])
 
     @property
     def low(self) -> float:
@@ -63,7 +70,7 @@ class Slab:
 
     @property
     def high(self) -> float:
-        return float(self.origin[2] + (len(self.channels["W"]) - 1) * self.spacing[2])
+        return float(self.origin[2] + (self.slices - 1) * self.spacing[2])
 
 
 def build_stations(slices: list[Slice], oblique_tolerance: float = 0.005) -> list[Slab]:
@@ -205,7 +212,6 @@ def build_series(items: list[Slice], oblique_tolerance: float) -> ChannelVolume 
         reconstruction=first.reconstruction,
         description=first.description,
         software=first.software,
-        shape_read=(first.rows, first.columns),
     )
 
 
@@ -327,7 +333,7 @@ def _station(number: int, members: list[ChannelVolume]) -> Slab:
         channels={channel: channels[channel] for channel in NEEDED},
         origin=origin,
         spacing=np.array([reference.spacing[0], reference.spacing[1], step]),
-        rows=reference.shape_read[0],
+        rows=reference.array.shape[1],
         description=reference.description,
         software=reference.software,
         notes=notes,

@@ -197,7 +197,7 @@ def covered_slices(station, target: Target) -> tuple[int, int]:
     one on; with the station where it really lies that is every slice from half a slice
     below its lowest to as far above.
     """
-    count = round(len(station.channels["W"]) * station.spacing[2] / target.spacing[2])
+    count = round(station.slices * station.spacing[2] / target.spacing[2])
     first = round((station.low - target.origin[2]) / target.spacing[2])
     return max(first, 0), min(first + count, target.shape[2])
 

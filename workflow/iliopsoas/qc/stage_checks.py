@@ -34,6 +34,43 @@ def swap_uncertain(cohort):
 
 
 @check(
+    "max_exchanged_ml", "high", "serious", "ml", ("dixon.exchanges_doubtful_ml",),
+    "fat and water may be exchanged in {value:.0f} ml inside a station, left as they are", OURS,
+)  # fmt: skip
+def exchange_doubtful(cohort):
+    """Volume of regions inside stations whose fat and water may be exchanged, not put right."""
+    return numbers(cohort, "dixon.exchanges_doubtful_ml")
+
+
+@check(
+    "max_exchanges_mended_ml", "high", "review", "ml", ("dixon.exchanges_mended_ml",),
+    "fat and water were exchanged in {value:.0f} ml inside a station, and put right", OURS,
+)  # fmt: skip
+def exchange_mended(cohort):
+    """Volume of regions inside stations whose fat and water were exchanged back."""
+    return numbers(cohort, "dixon.exchanges_mended_ml")
+
+
+@check(
+    "max_void_ml", "high", "serious", "ml", ("dixon.void_ml",),
+    "a signal void of {value:.0f} ml beside a hip, as an implant leaves it: volumes are affected",
+    OURS,
+)  # fmt: skip
+def metal_at_hip(cohort):
+    """Largest signal void in the body beside a hip, the worse side."""
+    return numbers(cohort, "dixon.void_ml")
+
+
+@check(
+    "max_outline_cut_percent", "high", "note", "%", ("dixon.outline_cut_percent",),
+    "the field of view cuts off {value:.0f} % of the body's outline in one station", OURS,
+)  # fmt: skip
+def outline_cut(cohort):
+    """Share of the body's outline at the field of view's edge, the worst station."""
+    return numbers(cohort, "dixon.outline_cut_percent")
+
+
+@check(
     "max_stations_missing", "high", "note", "stations", ("dixon.stations_missing",),
     "{value:.0f} station(s) of the scan are missing",
     "recoh/pipeline: series_missing",
@@ -72,7 +109,7 @@ def stations_differ(cohort):
     "signal-to-noise is {value:.1f}; below {limit:g} outlines are unreliable", OURS,
 )  # fmt: skip
 def low_signal_to_noise(cohort):
-    """Signal-to-noise ratio of the noisiest station: median tissue over the noise of air."""
+    """Signal-to-noise ratio of the noisiest station: median tissue over the noise."""
     return numbers(cohort, "dixon.snr")
 
 
