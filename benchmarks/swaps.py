@@ -103,13 +103,14 @@ def main() -> None:
             counts["not built"] += 1
             continue
         for unit in UNITS:
-            doubtful = found.confidence[unit] < limit
-            right = found.swapped[unit] == planted[unit]
+            margins_of = [v for name, v in found.confidence.items() if name.startswith(unit)]
+            doubtful = min(margins_of) < limit
+            right = (unit in found.titles) == planted[unit]
             kind = "planted" if planted[unit] else "unplanted"
             counts[kind] += 1
             counts[f"{kind} {'uncertain' if doubtful else 'right' if right else 'wrong'}"] += 1
         margins.setdefault(bmi, []).append(min(found.confidence.values()))
-        wrong = [unit for unit in UNITS if found.swapped[unit] != planted[unit]]
+        wrong = [unit for unit in UNITS if (unit in found.titles) != planted[unit]]
         print(f"{number}\t{bmi}\t{sex}\t{margins[bmi][-1]:.2f}\t{wrong}", flush=True,
               file=sys.stderr)  # fmt: skip
     lines = [f"# Swaps on {sum(map(len, margins.values()))} phantoms", ""]

@@ -105,6 +105,26 @@ def test_a_longer_scan_gets_more_slices():
     assert target.origin[2] == pytest.approx(-1071.0)
 
 
+@pytest.mark.parametrize(("number", "end"), [(3, "low"), (3, "high"), (6, "low"), (1, "high")])
+def test_a_lost_end_slice_does_not_move_the_grid(number, end):
+    stations = scan()
+    one = next(s for s in stations if s.number == number)
+    one.channels = {name: array[1:] for name, array in one.channels.items()}
+    one.slices -= 1
+    if end == "low":
+        one.origin = one.origin + np.array([0, 0, one.spacing[2]])
+    target = stitch.choose_target(stations)
+    assert target.published
+    np.testing.assert_allclose(target.affine, grid.las_affine())
+
+
+def test_one_station_out_of_place_is_outvoted():
+    stations = scan()
+    one = next(s for s in stations if s.number == 3)
+    one.origin = one.origin + np.array([0, 0, 13.0])
+    assert stitch.choose_target(stations).published
+
+
 def test_blend_weights_are_the_published_ones():
     weights = stitch.blend_weights(11)
     t = np.linspace(-5, 5, 11)

@@ -5,7 +5,7 @@ results as they are (speed, messages) leaves the version as it is.
 """
 
 STAGES = {
-    "phantom": 1,
+    "phantom": 2,
     "cohort": 1,
     "dixon": 2,
     "landmarks": 1,

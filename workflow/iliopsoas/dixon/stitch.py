@@ -16,6 +16,7 @@ from iliopsoas.status import Refused, Verdict
 
 ON_GRID_VOXELS = 0.02  # offsets from the grid below this are the same place
 POSITION_TOLERANCE_MM = 1.5  # half a slice: within this, stations are where UK Biobank's are
+LOST_MM = 6.0  # what may stick out at the top or bottom
 # RAS mm: middles of the lowest and highest slice (ukb_format.md)
 PUBLISHED_ENDS = {6: (-1041.0, -789.0), 3: (-462.75, -269.25), 1: (-123.0, 66.0)}
 
@@ -52,9 +53,10 @@ def choose_target(stations) -> Target:
     Target
         The published origin and shape where most of stations 6, 3 and 1 are within 1.5 mm of
         their published place, by the nearer of their two ends (one may lack its outermost
-        slice), and the in-plane origin too. Otherwise the same spacing, 224 x 174 in plane,
-        from the lowest slice of S6 to the highest of S1; where one of these is missing, from
-        or to where it would be had the whole scan moved with the others.
+        slice), the in-plane origin too, and next to nothing sticks out. Otherwise the same
+        spacing, 224 x 174 in plane, from the lowest slice of S6 to the highest of S1; where
+        one of these is missing, from or to where it would be had the scan moved with the
+        others.
     """
     by_number = {station.number: station for station in stations}
     moves = []
@@ -71,7 +73,12 @@ def choose_target(stations) -> Target:
         origin[:2] += in_plane
         published = False
     slices = grid.SHAPE[2]
-    if abs(moved) > POSITION_TOLERANCE_MM:
+    outside = [
+        by_number[number].low - PUBLISHED_ENDS[6][0] if number == 6
+        else PUBLISHED_ENDS[1][1] - by_number[number].high
+        for number in (6, 1) if number in by_number
+    ]  # fmt: skip
+    if abs(moved) > POSITION_TOLERANCE_MM or min(outside, default=0.0) < -LOST_MM:
         published = False
         origin[2] = by_number[6].low if 6 in by_number else origin[2] + moved
         top = by_number[1].high if 1 in by_number else PUBLISHED_ENDS[1][1] + moved

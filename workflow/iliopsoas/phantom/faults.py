@@ -1,7 +1,7 @@
 """What goes wrong in real zips, one small function each.
 
 Every fault is a function ``fault(scan, rng, *arguments)`` that changes a
-`iliopsoas.phantom.archive.ScanDraft` in place, so that they combine in any order. They come
+`iliopsoas.phantom.draft.ScanDraft` in place, so that they combine in any order. They come
 from ../shared/spec/ukb_format.md, section 3. Fat-water swaps are physics: they are made
 in `iliopsoas.phantom.acquisition`.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage
 
-from iliopsoas.phantom.archive import (
+from iliopsoas.phantom.draft import (
     TRANSFER_SYNTAXES,
     ScanDraft,
     Series,
@@ -24,7 +24,9 @@ from iliopsoas.phantom.archive import (
 from iliopsoas.status import InputError
 
 FAULTS = {}
-ACQUISITION_FAULTS = ("swapped", "noisy", "dim", "ghost")  # planted before there is an archive
+ACQUISITION_FAULTS = (  # planted before there is an archive
+    "swapped", "exchanged", "noisy", "dim", "ghost", "masked", "moved", "metal",
+)  # fmt: skip
 
 
 def _fault(function):
@@ -348,6 +350,27 @@ def wrong_body_part(scan, rng):
         for item in scan.series
         if item.station == 1
     ]
+
+
+@_fault
+def body_part(scan, rng, part="HEART"):
+    """BodyPartExamined of another body part in every image of a complete scan."""
+    _change(scan, lambda item: item.changed(header={"BodyPartExamined": part}))
+
+
+@_fault
+def two_reconstructions(scan, rng):
+    """Every series twice, of one acquisition: distortion corrected, and as acquired (ND)."""
+    last = max(item.number for item in scan.series)
+    plain = [
+        item.changed(
+            number=last + item.number,
+            pixels=np.roll(item.pixels, 2, axis=2),
+            header={"ImageType": ["DERIVED", "PRIMARY", "M", "NORM", "ND"]},
+        )
+        for item in scan.series
+    ]
+    scan.series = plain + scan.series
 
 
 # surplus members
