@@ -4,23 +4,24 @@
 rule other_masks_shard:
     input:
         manifest=shard_file("manifest.tsv"),
+        dixon=shard_file("dixon.tsv"),
         landmarks=shard_file("landmarks.tsv"),
         masks=lambda wildcards: OTHER_METHODS[wildcards.method].folder,
     output:
-        ledger=shard_file("other/{method}.tsv"),
+        ledger=update(shard_file("other/{method}.tsv")),
     log:
         log_file("other/{method}/{shard}"),
     benchmark:
         benchmark_file("other/{method}/{shard}")
-    threads: CORES
+    threads: threads_for("image")
     resources:
         mem_mb=growing_per_thread(1500),
-        runtime=growing(240),
+        runtime=minutes_for("volumes"),
     params:
         version=STAGES["volumes"],
         method=lambda wildcards: OTHER_METHODS[wildcards.method].model_dump(),
+        listing=masks_of_shard,
         results=results_folder,
-        time_limit_s=settings.run.time_limit_s,
     script:
         "../../scripts/other_masks.py"
 
