@@ -327,6 +327,18 @@ class QualityControl(Section):
     min_swap_confidence: NotNegative = Field(
         1.0, description="Margin of the least certain fat-water decision."
     )
+    max_exchanged_ml: NotNegative = Field(
+        0, description="Regions that may be exchanged and were left as they are, ml."
+    )
+    max_exchanges_mended_ml: NotNegative = Field(
+        0, description="Exchanged regions put right without a flag, ml."
+    )
+    max_void_ml: Positive = Field(
+        10, description="Signal void beside a hip, ml; an implant's is 20 and more."
+    )
+    max_outline_cut_percent: NotNegative = Field(
+        10, description="Outline cut off by the field of view without a note, %."
+    )
     min_snr: NotNegative = Field(5, description="Signal-to-noise ratio.")
     min_seam_agreement: Share = Field(
         0.7, description="Correlation of stations' water share at the muscle's seams."
