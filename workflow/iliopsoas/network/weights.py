@@ -132,11 +132,19 @@ def open_model(path, sha256: str | None = None, precision: str = "float32"):
         description["variant"],
         precision=precision,
     )
-    if description["format"] == FORMAT:
+    load_any(model, path)
+    return model, description
+
+
+def load_any(model: keras.Model, path) -> None:
+    """Load a weights file, our own or a published one, into a network of its architecture."""
+    _refuse_other_files(path)
+    with _reading(path) as file:
+        own = file.attrs.get("format") == FORMAT
+    if own:
         load_into(model, path)
     else:
         load_published_weights(model, path)
-    return model, description
 
 
 def load_published_weights(model: keras.Model, path, sha256: str | None = None) -> str:

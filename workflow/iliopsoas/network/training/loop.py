@@ -36,6 +36,8 @@ def train(
     *,
     indices=None,
     validation=(),
+    samples=None,
+    start=None,
     participants=None,
     description: dict | None = None,
     resume: bool = True,
@@ -60,6 +62,12 @@ def train(
         Which crops to train on; default all.
     validation : sequence of int
         Crops whose loss is followed (untransformed), never trained on.
+    samples : optional
+        What is trained on instead of crops of `images`: `steps` an epoch, and `batches(epoch)`
+        that yields as `samples.Batches` does and depends on the epoch alone.
+    start : path, optional
+        Weights to begin with, our own or published ones, of a network of the same filters and
+        variant; the size of the crops may differ. Default: random ones.
     participants : list of (eid, instance), optional
         Of every crop, for ``participants.tsv``.
     description : dict, optional
@@ -79,14 +87,18 @@ def train(
     """
     recipe = recipe or Recipe()
     folder = Path(folder)
-    indices = list(range(len(images)) if indices is None else indices)
+    made = samples is not None
+    indices = list(range(0 if made else len(images)) if indices is None else indices)
     validation = list(validation)
-    if not indices:
+    if not indices and not made:
         raise InputError(f"{what}: there is no annotated crop to train on")
     if set(indices) & set(validation):
         raise ValueError("a crop is both trained on and validated on")
-    shape = (*np.shape(images[indices[0]]), 1)
-    fingerprint = files.fingerprint(asdict(recipe), shape, indices, validation, description)
+    shape = (*np.shape(images[(indices or validation)[0]]), 1)
+    begun = () if start is None else (files.sha256(start),)
+    fingerprint = files.fingerprint(
+        asdict(recipe), shape, indices, validation, description, *begun
+    )
 
     model = build_network(
         shape,
@@ -105,12 +117,14 @@ def train(
         weights.load_into(model, folder / "model.h5")
         _write_lost(folder, done, indices, participants, what)
         return model
+    if start is not None:
+        weights.load_any(model, start)
     trained = _compile(logits(model), recipe)
     history = checkpoint.restore(folder / "checkpoint.h5", trained, fingerprint) if resume else []
     if history:
         log.info("%s: goes on after epoch %d", what, len(history))
 
-    samples = Batches(images, labels, indices, recipe)
+    samples = samples or Batches(images, labels, indices, recipe)
     bar = EpochProgress(what, recipe.epochs, len(history), samples.steps)
     with bar as progress, _memory_told(what, shape, recipe):
         for epoch in range(len(history) + 1, recipe.epochs + 1):
@@ -145,6 +159,7 @@ def train(
         (description or {})
         | {"input_shape": list(shape), "recipe": asdict(recipe), "fingerprint": fingerprint}
         | {key: getattr(recipe, key) for key in ("base_filters", "variant", "coarsen")}
+        | ({"start_sha256": begun[0]} if begun else {})
         | {"crops": len(indices), "epochs": len(history), "last_epoch": history[-1]},
     )
     # withdrawn.json: that the model that was here before holds participants who have withdrawn
