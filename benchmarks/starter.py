@@ -50,7 +50,7 @@ def read_ct(folder: Path):
         hips.append((head[0], head[1], top - 24 / spacing[2]))
     labels = labels.astype(np.uint8)
     labels[(labels == 0) & (inside > 0)] = FAT_LABEL
-    box = ndimage.find_objects(labels > 0)[0]
+    box = ndimage.find_objects((labels > 0).astype(np.uint8))[0]
     corner = [s.start for s in box]
     hips = [tuple(h - c for h, c in zip(hip, corner, strict=True)) for hip in hips]
     return _with_belly(labels[box].copy(), int(hips[0][2])), spacing, hips

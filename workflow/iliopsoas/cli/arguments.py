@@ -112,7 +112,8 @@ def _measure(command):
         type=Path,
         metavar="FILE",
         help="network weights, our own or the published .h5; default: the file that the "
-        "environment variable ILIOPSOAS_WEIGHTS names",
+        "environment variable ILIOPSOAS_WEIGHTS names, or `starter`, the package's own network, "
+        "which has seen synthetic people only",
     )
     command.add_argument(
         "--annotation",
@@ -126,7 +127,12 @@ def _measure(command):
     command.add_argument(
         "--height", type=_positive, metavar="CM", help="standing height, for the muscle index"
     )
-    command.add_argument("--threshold", type=_share, default=0.5, help="of muscle (default 0.5)")
+    command.add_argument(
+        "--threshold",
+        type=_share,
+        help="probability from which a voxel is muscle (default: what the weights were calibrated "
+        "to, 0.5 where they name none)",
+    )
     command.add_argument(
         "--normalisation",
         choices=("published", "paper"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from iliopsoas import files, grid, landmarks
+from iliopsoas import files, grid, landmarks, starter
 from iliopsoas.cli import images
 from iliopsoas.cli.report import Report
 from iliopsoas.crops import crop
@@ -29,11 +29,9 @@ def run(options) -> Report:
     """Measure; a refused scan leaves run.json alone, with the verdict."""
     weights = options.weights or os.environ.get("ILIOPSOAS_WEIGHTS") or None
     if weights is None and not options.annotation:
-        raise InputError(
-            "no network weights: give --weights FILE, or set ILIOPSOAS_WEIGHTS; or give "
-            "--annotation MASK to measure a manual mask"
-        )
-    if weights is not None and not Path(weights).is_file():
+        weights = starter.NAME
+    weights = starter.path_of(weights)
+    if weights is not None and not weights.is_file():
         raise InputError(f"weights: {weights} does not exist")
     output = _prepare(options.output, options.overwrite)
     record = {
@@ -94,10 +92,12 @@ def _measure(options, weights, output, record) -> tuple[dict, str]:
     else:
         log.info("segmenting")
         mask, segmented = _segment(options, weights, arrays[0], found)
-        record["mask"] = {"source": "network"} | segmented
+        by = starter.NOTE if weights == starter.WEIGHTS else "the weights given"
+        record["mask"] = {"source": "network", "network": by} | segmented
 
     log.info("measuring")
     result = {"status": "ok"}  # first, as in the workflow's table
+    result["mask_by"] = record["mask"].get("network", "the manual mask")
     result |= volumes.measure(mask, water.affine, *arrays, height_cm=options.height)
     record["evidence"] = evidence.gather(
         mask, water.affine, arrays[0], np.asanyarray(body.dataobj), found
@@ -173,6 +173,7 @@ def _text(result: dict) -> str:
         lines.append(f"{'index':6} {result['imi_ml_m2']:8.1f} ml/m2")
     for side in grid.SIDES if "annotation" in result else ():
         lines.append(f"Dice, {side}: {result['annotation'][f'dice_{side}']:.4f}")
+    lines.append(f"mask by {result['mask_by']}")
     if result.get("missing_reason"):
         lines.append(result["missing_reason"])
     lines += [f"{flag['severity']}: {flag['reading']} ({flag['flag']})" for flag in result["flags"]]

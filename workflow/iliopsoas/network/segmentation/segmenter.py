@@ -13,6 +13,7 @@ from iliopsoas.network.architecture import is_out_of_memory, just_in_time
 from iliopsoas.status import InputError, Refused, Verdict
 
 BACK_PROJECTIONS = 2
+THRESHOLD = 0.5
 
 
 class Segmenter:
@@ -35,7 +36,7 @@ class Segmenter:
         Goes into every record: the hash of the weights, for instance.
     """
 
-    def __init__(self, models, factor=1, threshold=0.5, batch_size=2, flip=False, provenance=None):
+    def __init__(self, models, factor=1, threshold=THRESHOLD, batch_size=2, flip=False, provenance=None):
         self.models = list(models)
         if not self.models:
             raise InputError("segmentation: there is no model")
@@ -46,7 +47,15 @@ class Segmenter:
         self.provenance = provenance or {}
 
     @classmethod
-    def load(cls, paths, sha256=None, precision="float32", normalisation=None, **options):
+    def load(
+        cls,
+        paths,
+        sha256=None,
+        precision="float32",
+        normalisation=None,
+        threshold=None,
+        **options,
+    ):
         """Open weights files, our own or published ones.
 
         Parameters
@@ -57,6 +66,8 @@ class Segmenter:
         precision : {"float32", "bfloat16", "float16"}
         normalisation : {"published", "paper"}, optional
             That of the crops, which must be that of the training where the file names it.
+        threshold : float, optional
+            Default: the one that the file was calibrated to, or `THRESHOLD` where it names none.
         **options
             Of `Segmenter`.
 
@@ -83,7 +94,10 @@ class Segmenter:
             "weights_sha256": ",".join(description["sha256"] for description in descriptions),
             "models": len(models),
         }
-        return cls(models, factor, provenance=provenance, **options)
+        if threshold is None:
+            own = [description.get("threshold", THRESHOLD) for description in descriptions]
+            threshold = float(np.mean(own))
+        return cls(models, factor, threshold, provenance=provenance, **options)
 
     @property
     def members(self) -> int:
