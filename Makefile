@@ -84,7 +84,6 @@ lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 config-docs: env ## Generate the configuration's schema and key list, and tables of the documentation
 	$(BIN)/python -m iliopsoas.config.pages workflow/schemas/config.schema.json config/README.md
 	$(BIN)/python -m iliopsoas.reporting.documents docs/quality-control.md
-	$(BIN)/python -m iliopsoas.reporting.columns docs/columns.md
 
 clean: ## Remove results and the synthetic cohort (not the environment)
 	rm -rf results resources/phantom .snakemake

@@ -18,7 +18,7 @@ import pandas as pd
 from iliopsoas import statistics
 from iliopsoas.figures.draw import draw_all
 from iliopsoas.figures.paper import PAPER, split
-from iliopsoas.phantom.phenotypes import paper_cohort
+from iliopsoas.phantom.phenotypes import paper_cohort, paper_folds
 
 
 def large_cohort(participants: int, seed: int = 2020) -> pd.DataFrame:
@@ -42,35 +42,12 @@ def large_cohort(participants: int, seed: int = 2020) -> pd.DataFrame:
     return cohort[cohort["eid"].isin(cohort["eid"].drop_duplicates().head(participants))]
 
 
-def cross_validation(volumes, annotated=90, seed=2020):
-    """A cross-validation table of the paper's size, with its Dice and agreement."""
-    rng = np.random.default_rng(seed)
-    rows = volumes[volumes["instance"] == "2"].head(annotated)
-    parts = []
-    for side in ("left", "right"):
-        manual = rows[f"{side}_ml"].to_numpy()
-        parts.append(
-            pd.DataFrame(
-                {
-                    "fold": np.arange(len(rows)) % 6 + 1,
-                    "eid": rows["eid"].to_numpy(),
-                    "instance": "2",
-                    "side": side,
-                    "dice": np.clip(rng.normal(0.9046, 0.02, len(rows)), 0, 1),
-                    "automatic_ml": manual * rng.normal(0.998, 0.069, len(rows)),
-                    "manual_ml": manual,
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
-
-
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--participants", type=int, default=100_000)
     options = parser.parse_args(arguments)
     volumes, sample, diagnoses = split(large_cohort(options.participants))
-    folds = cross_validation(volumes)
+    folds = paper_folds(volumes)
     flags = volumes.sample(frac=0.02, random_state=1)[["eid", "instance"]].assign(
         flag="asymmetry", severity="review"
     )

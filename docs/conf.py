@@ -14,3 +14,14 @@ myst_heading_anchors = 3
 html_show_copyright = False
 html_copy_source = False
 html_show_sourcelink = False
+
+
+def setup(app):
+    """The page of columns ends with the tables' declarations, read when the site is built."""
+    from iliopsoas import tables
+
+    def add_tables(app, page, text):
+        if page == "docs/columns":
+            text[0] += tables.markdown()
+
+    app.connect("source-read", add_tables)

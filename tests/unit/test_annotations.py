@@ -11,6 +11,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 from iliopsoas import grid
 from iliopsoas.masks import annotations
 from iliopsoas.status import Refused, Verdict
+from iliopsoas.ukb.mask_files import index_masks
 
 SHAPE = (60, 44, 70)
 AFFINE = grid.las_affine((67.0, -50.0, -300.0))
@@ -175,7 +176,6 @@ def test_slicer_segmentation(tmp_path, truth, reference, body, layers):
     if layers == 1:
         masks = [to_itk(reoriented(np.array([0, 2, 1], np.uint8)[truth], "LPS"))]
     path = write_layers(tmp_path / "1000001_2.seg.nrrd", masks[::-1], header)
-    assert annotations.find(tmp_path, "1000001", "2") == [path]
     np.testing.assert_array_equal(annotations.read(path, reference, body), truth)
 
 
@@ -209,8 +209,7 @@ def test_mask_drawn_on_the_exported_water_image(tmp_path, truth, body):
     drawn_on = nib.load(annotations.export(water, tmp_path, "1000001", "2"))
     np.testing.assert_array_equal(np.asarray(drawn_on.dataobj), np.asarray(water.dataobj))
     nib.save(nib.Nifti1Image(truth[..., None], drawn_on.affine), tmp_path / "1000001_2.nii.gz")
-    paths = annotations.find(tmp_path, "1000001", "2")  # the water image is not taken for a mask
-    assert len(paths) == 1
+    (paths,) = index_masks(tmp_path)["annotation"]  # the water image is not taken for a mask
     np.testing.assert_array_equal(annotations.read(paths, water, body), truth)
 
 
@@ -341,21 +340,3 @@ def test_sides_that_overlap(tmp_path, truth, reference, body):
 def test_several_files_without_sides(tmp_path, truth, reference, body):
     paths = [saved(tmp_path, truth), saved(tmp_path, truth, name="1000001_2_left.nii")]
     assert refusal(paths, reference, body).verdict is Verdict.ANNOTATION_UNREADABLE
-
-
-def test_find(tmp_path):
-    names = [
-        "1000001_2.nii.gz",
-        "1000001_3_left.nrrd",
-        "1000001_3_RIGHT.nrrd",
-        "1000001_2.txt",
-        "1000001_22.nii.gz",
-        "11000001_2.nii.gz",
-        "1000001_2_draft.nii.gz",
-    ]
-    for name in names:
-        (tmp_path / name).touch()
-    assert [p.name for p in annotations.find(tmp_path, "1000001", "2")] == ["1000001_2.nii.gz"]
-    found = [path.name for path in annotations.find(tmp_path, 1000001, 3)]
-    assert found == ["1000001_3_RIGHT.nrrd", "1000001_3_left.nrrd"]
-    assert annotations.find(tmp_path / "absent", 1, 2) == []

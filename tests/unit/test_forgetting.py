@@ -28,9 +28,10 @@ def test_only_the_withdrawn_are_removed_and_the_record_names_nobody(tmp_path):
     assert "100000" not in record
     (row,) = files.read_tsv(tmp_path / "cohort/removed.tsv").drop(columns="date").to_dict("records")
     assert row == {
+        "reason": "in a withdrawal file",
         "scans_removed": 2,
         "images_removed": 0,
-        "rows_removed": 1,
+        "rows_removed": 2,
         "models_trained_on_them": "final",
     }
     assert forget(tmp_path, {"1000001", "1000003"}).empty, "nothing is left to remove"

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas.statistics import agreement, gam, tests
+from iliopsoas.statistics import agreement, gam, hypotheses
 
 FOLDER = Path(__file__).resolve().parents[1] / "r"
 REFERENCE = pd.read_csv(FOLDER / "reference.tsv", sep="\t", keep_default_na=False)
@@ -60,7 +60,7 @@ def check(result, expected):
 def test_rank_sum(data, x, y, expected):
     rows = table(data)
     first, second = (group[x].to_numpy() for _, group in rows.groupby(y))
-    result = tests.rank_sum(first, second)
+    result = hypotheses.rank_sum(first, second)
     check(result, expected)
     for name in ("estimate", "low", "high"):
         close(getattr(result, name), expected[name])
@@ -69,7 +69,7 @@ def test_rank_sum(data, x, y, expected):
 @pytest.mark.parametrize(("data", "x", "y", "expected"), cases("signed_rank"))
 def test_signed_rank(data, x, y, expected):
     rows = table(data)
-    result = tests.signed_rank(rows[x], rows[y])
+    result = hypotheses.signed_rank(rows[x], rows[y])
     check(result, expected)
     for name in ("estimate", "low", "high"):
         close(getattr(result, name), expected[name])
@@ -78,19 +78,19 @@ def test_signed_rank(data, x, y, expected):
 @pytest.mark.parametrize(("data", "x", "y", "expected"), cases("spearman"))
 def test_spearman(data, x, y, expected):
     rows = table(data)
-    result = tests.spearman(rows[x], rows[y])
+    result = hypotheses.spearman(rows[x], rows[y])
     check(result, expected)
     close(result.estimate, expected["rho"])
 
 
 @pytest.mark.parametrize(("data", "x", "y", "expected"), cases("shapiro"))
 def test_shapiro(data, x, y, expected):
-    check(tests.shapiro(table(data)[x]), expected)
+    check(hypotheses.shapiro(table(data)[x]), expected)
 
 
 @pytest.mark.parametrize(("data", "x", "y", "expected"), cases("kruskal"))
 def test_kruskal(data, x, y, expected):
-    check(tests.kruskal([group[x] for _, group in table(data).groupby(y)]), expected)
+    check(hypotheses.kruskal([group[x] for _, group in table(data).groupby(y)]), expected)
 
 
 @pytest.mark.parametrize(("data", "x", "y", "expected"), cases("adjusted"))
@@ -98,7 +98,7 @@ def test_difference_at_equal_covariate(data, x, y, expected):
     rows = table(data)
     covariate, group = y.split()
     second = rows[group] == sorted(rows[group].unique())[1]
-    result, adjusted = tests.adjusted_difference(rows[x], rows[covariate], second)
+    result, adjusted = hypotheses.adjusted_difference(rows[x], rows[covariate], second)
     for name in ("estimate", "low", "high"):
         close(getattr(result, name), expected[name])
     close(result.p, expected["p"], 1e-4)
@@ -117,7 +117,7 @@ def test_bland_altman(data, x, y, expected):
 
 def test_benjamini_hochberg():
     rows = REFERENCE[REFERENCE["kind"] == "benjamini_hochberg"]
-    q = tests.benjamini_hochberg(rows["y"].astype(float))
+    q = hypotheses.benjamini_hochberg(rows["y"].astype(float))
     np.testing.assert_allclose(q, rows["value"].astype(float), rtol=1e-9)
 
 

@@ -7,9 +7,11 @@ from scipy import stats
 
 from iliopsoas import files, sampling
 from iliopsoas.phantom import phenotypes
+from iliopsoas.sampling import record as records
 from iliopsoas.sampling.draw import ks_distance, largest_remainder
-from iliopsoas.sampling.plan import index_annotations, plan_cohort
+from iliopsoas.sampling.plan import plan_cohort
 from iliopsoas.status import InputError
+from iliopsoas.ukb.mask_files import index_masks
 
 GROUPS = [(44, 53), (54, 63), (64, 72), (73, 82)]
 NAMES = ["44-53", "54-63", "64-72", "73-82"]
@@ -211,7 +213,7 @@ def visits_and_scans():
         }
     ).astype({"age": "Int64"})
     scans = pd.DataFrame(
-        {"eid": [*table["eid"].iloc[1:], "1999999"], "instance": "2", "path": "x.zip"}
+        {"eid": [*table["eid"].iloc[1:], "1999999"], "instance": "2", "scan": "x.zip"}
     )
     return table, scans
 
@@ -226,6 +228,7 @@ def test_every_visit_counts_once_for_its_first_reason():
     assert dict(zip(counts["reason"], counts["visits"], strict=True)) == {
         "withdrawn": 1,
         "excluded": 1,
+        "left_the_tables": 0,
         "conflicting_rows": 0,
         "no_zip": 1,
         "no_phenotypes": 1,
@@ -381,13 +384,13 @@ def test_plan_from_folders_and_tables(data):
     assert len(drawn) == 20
     assert drawn["sex"].value_counts().to_dict() == {"female": 10, "male": 10}
     truth = {(p.eid, str(v.instance)): v.traits for p in people for v in p.visits}
-    for row in plan.manifest.itertuples():
+    for row in plan.visits.itertuples():
         traits = truth[(row.eid, row.instance)]
         assert (row.sex, row.age) == (traits.sex, traits.age)
         assert row.height_cm == pytest.approx(traits.height_cm, abs=0.5)
         assert row.weight_kg == pytest.approx(traits.weight_kg, abs=0.5)
         assert row.scan.endswith(f"{row.eid}_20201_{row.instance}_0.zip")
-    annotated = plan.manifest[plan.manifest["annotated"]]
+    annotated = plan.visits[plan.visits["annotated"]]
     assert set(annotated["eid"]) == {people[0].eid, people[1].eid}
     assert sorted(annotated["annotation"].str.count(";")) == [0, 1]
     assert set(annotated["shard"]) == {"demo-0001"}
@@ -395,6 +398,12 @@ def test_plan_from_folders_and_tables(data):
     assert counts["eligible"] == 61
     assert counts["no_zip"] > 0
     assert set(plan.diagnoses["eid"]) <= set(sample["eid"])
+
+
+def on_record(plan, results, **settings):
+    settings = {"size": 20, "seed": 2020, "age_groups": GROUPS} | settings
+    records.append(results, records.read(results), plan.visits, **settings)
+    return records.read(results)
 
 
 def test_plan_again_with_a_withdrawal_and_a_larger_size(data):
@@ -407,13 +416,13 @@ def test_plan_again_with_a_withdrawal_and_a_larger_size(data):
         size=30,
         shard_size=8,
         withdrawals=[folder / "w1_20260101.csv"],
-        previous=first.manifest,
+        record=on_record(first, folder, size=20),
     )
     merged = first.sample.merge(second.sample, on=files.KEY)
     assert len(merged) == len(first.sample) - (first.sample["eid"] == gone).sum()
     assert (merged["shard_x"] == merged["shard_y"]).all()
     assert second.sample[second.sample["sampled"]]["eid"].nunique() == 30
-    assert gone not in second.manifest.to_csv()
+    assert gone not in second.visits.to_csv()
     assert second.exclusions.set_index("reason").loc["withdrawn", "participants"] == 1
 
 
@@ -426,9 +435,9 @@ def test_nobody_eligible_is_an_error_that_says_why(data):
 def test_half_an_annotation_is_refused(tmp_path):
     (tmp_path / "1000107_2_left.nii.gz").touch()
     with pytest.raises(InputError, match="1 visits"):
-        index_annotations(tmp_path)
+        index_masks(tmp_path)
     (tmp_path / "1000107_2_right.nii.gz").touch()
-    assert index_annotations(tmp_path)["annotation"].str.count(";").tolist() == [1]
+    assert index_masks(tmp_path)["annotation"].str.count(";").tolist() == [1]
 
 
 @pytest.mark.slow

@@ -392,6 +392,14 @@ def test_index_of_zips(tmp_path):
         ["2000208", "2", 10, 1],
     ]
     assert found["path"].tolist()[2].endswith("Whole Body MRI/20/2000208_20201_2_10.zip")
-    assert found.attrs == {"other_files": 3, "other_instances": 1}
+    assert found.attrs == {
+        "other_files": 0,
+        "other_instances": 1,
+        "unmatched": {
+            "#######_#####_#_#.zip": 1,
+            "copy of #######_#####_#_#.zip": 1,
+            "eg_#####_abdo.zip": 1,
+        },
+    }
     with pytest.raises(InputError, match="does not exist"):
         index_zips(tmp_path / "absent")

@@ -79,7 +79,7 @@ def test_bands_are_no_wider_than_needed_and_cover():
     grid = np.linspace(*fit.range, 300)
     for order in (0, 1):
         rows = fit.rows(grid, order)
-        critical = gam.critical_value(rows, fit.covariance)
+        critical = gam.critical_value(rows, fit.covariance, fit.residual_df)
         draws = rng.multivariate_normal(np.zeros(fit.k), fit.covariance, 8000) @ rows.T
         _, error = fit.evaluate(grid, order)
         held = np.mean(np.abs(draws / error).max(axis=1) <= critical)

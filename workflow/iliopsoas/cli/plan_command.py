@@ -7,8 +7,8 @@ import pandas as pd
 from iliopsoas import config
 from iliopsoas.cli.report import Report
 from iliopsoas.reporting import planning
-from iliopsoas.sampling.plan import index_annotations
 from iliopsoas.status import InputError
+from iliopsoas.ukb.mask_files import index_masks
 from iliopsoas.ukb.scans import index_zips
 
 HEADINGS = {
@@ -51,7 +51,7 @@ def run(options) -> Report:
 def _scans(settings) -> int:
     """Zips of the configured releases, at most the configured number of participants' share."""
     found = pd.concat(
-        index_zips(release.zips, settings.cohort.instances)[["eid", "instance"]]
+        index_zips(release.zips, settings.cohort.instances, release.mount)[["eid", "instance"]]
         for release in settings.releases
     ).drop_duplicates()
     if found.empty:
@@ -67,7 +67,7 @@ def _annotated(settings) -> int | None:
     folders = [release.annotations for release in settings.releases if release.annotations]
     if not folders or not all(Path(folder).is_dir() for folder in folders):
         return None
-    return sum(len(index_annotations(folder)) for folder in folders) or None
+    return sum(len(index_masks(folder)) for folder in folders) or None
 
 
 def _text(table: pd.DataFrame) -> str:

@@ -30,7 +30,13 @@ class Release(Section):
         description="Short name; the first part of its shards' names."
     )
     zips: str = Field(
-        description="Folder of <EID>_20201_<instance>_<array>.zip; subfolders are searched too."
+        description="Folder of <EID>_20201_<instance>_<array>.zip; subfolders are searched too. Or "
+        "a file with a path a line, or with what `dx find data --property field_id=20201` prints."
+    )
+    mount: str = Field(
+        "/mnt/project",
+        description="Put before the paths in what `dx find data` prints: where the platform shows "
+        "a project's files.",
     )
     phenotypes: list[str] = Field(
         min_length=1, description="Phenotype tables, CSV or TSV in any UK Biobank dialect."
@@ -76,6 +82,21 @@ class Cohort(Section):
     )
     seed: int = Field(2020, description="Seed of the draw.")
     shard_size: Count = Field(500, description="Participants per shard.")
+    max_missing_share: Share = Field(
+        0.05,
+        description="Share of the drawn visits whose zip may be absent; with more the run stops. "
+        "Whoever was drawn stays drawn, zip there or not.",
+    )
+    max_absent_share: Share = Field(
+        0.01,
+        description="Share of the drawn participants who may be in no phenotype table any more; "
+        "with more the run stops.",
+    )
+    purge_absent: bool = Field(
+        True,
+        description="Remove what was made of those few, as after a withdrawal; otherwise they only "
+        "leave the sample.",
+    )
 
 
 class Dixon(Section):

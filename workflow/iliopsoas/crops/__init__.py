@@ -12,7 +12,7 @@ from iliopsoas.crops.boxes import (
     place,
     refine,
 )
-from iliopsoas.crops.store import CropReader, Crops, CropWriter
+from iliopsoas.crops.store import CropReader, Crops, CropWriter, drop
 
 __all__ = [
     "CROP_SHAPE",
@@ -24,6 +24,7 @@ __all__ = [
     "coarsen",
     "crop",
     "cut",
+    "drop",
     "normalise",
     "normaliser",
     "place",

@@ -279,6 +279,18 @@ class CropReader:
             raise KeyError("crops: the subject asked for has no annotation")
         return self._file(number)["label"][label]
 
+    def crops(self, subject: str) -> Crops:
+        """A subject's crops as they were added."""
+        label = None
+        if self.has_label(subject):
+            label = {side: self.read_label(subject, side) for side in SIDES}
+        return Crops(
+            raw={side: self.read_raw(subject, side) for side in SIDES},
+            divisor={side: self._row(subject, side)[2] for side in SIDES},
+            origin={side: self.origin(subject, side) for side in SIDES},
+            label=label,
+        )
+
     def origin(self, subject: str, side: str) -> tuple[int, int, int]:
         """First voxel (x, y, z) of the crop in the stitched volume."""
         return self._row(subject, side)[3]
@@ -298,3 +310,30 @@ class CropReader:
 
     def __len__(self):
         return len(self.subjects)
+
+
+def drop(path, eids) -> int:
+    """Write a crop file again without some participants; returns how many subjects went.
+
+    A file without any of them is left as it is.
+
+    Parameters
+    ----------
+    path : path
+    eids : collection of str
+
+    Raises
+    ------
+    InputError
+        The file is no complete crop file.
+    """
+    eids = set(eids)
+    with CropReader(path) as reader:
+        stays = [name for name in reader.subjects if name.split("_")[0] not in eids]
+        gone = len(reader) - len(stays)
+        if not gone:
+            return 0
+        with CropWriter(path) as writer:
+            for name in stays:
+                writer.add(name, reader.crops(name))
+    return gone

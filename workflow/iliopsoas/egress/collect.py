@@ -24,6 +24,7 @@ REASONS = (
     ("cohort/removed.tsv", "tells how many have withdrawn, and when"),
     ("cohort/table_report.tsv", "counts of single faulty entries"),
     ("cohort/balance.*", "small strata; drawn again as figures/balance"),
+    ("cohort/*", "a row per participant, or their paths"),
     ("volumes.tsv", "a row per participant"),
     ("qc/before_after.tsv", "its groups differ from Table 2's by a few participants"),
     ("qc/quality.*", "histograms show single participants; the tables hold the counts"),
@@ -182,7 +183,7 @@ def release_all(results, cohort, minimum: int, context=None) -> dict[str, pd.Dat
         A table that should be about groups names or describes a participant.
     """
     results, found, released = Path(results), [], {}
-    for name in tables.SPECS:
+    for name in tables.released():
         path = results / f"{name}.tsv"
         if not path.exists():
             continue

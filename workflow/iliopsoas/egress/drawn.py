@@ -47,7 +47,8 @@ def draw(released: dict, main: pd.DataFrame, minimum: int, age_column: str = "ag
         found["figure6"] = shared.figure6(main, correlations, minimum)
     if "statistics/gam_curve" in released:
         curve = released["statistics/gam_curve"]
-        found["figure7"] = shared.figure7(main, curve, minimum, age_column, label)
+        correlations = released.get("statistics/correlations")
+        found["figure7"] = shared.figure7(main, curve, minimum, age_column, label, correlations)
     if "cohort/balance" in released:
         found["balance"] = _balance(released["cohort/balance"], minimum)
     if "statistics/paper_comparison" in released:

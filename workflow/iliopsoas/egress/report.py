@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from iliopsoas.statistics import diagnoses, formats, tables
+from iliopsoas import tables
+from iliopsoas.egress.tables import released as declared_tables
+from iliopsoas.statistics import formats
 
 CAPTIONS = {
     "figure4": "Left minus right volume by sex (the paper's Figure 4).",
@@ -16,22 +18,6 @@ CAPTIONS = {
     "figure7": "Muscle index against age with the fitted curve (Figure 7).",
     "balance": "Participants drawn in each stratum.",
     "paper_comparison": "Differences from the paper's numbers in standard errors.",
-}
-TABLES = {
-    "statistics/flow": "From the sample to the analysis.",
-    "statistics/table1": "Table 1. Demographics; counts with percent, mean ± SD.",
-    "statistics/table2": "Table 2. Iliopsoas muscle volumes.",
-    "statistics/cross_validation": "Cross-validation by fold.",
-    "statistics/correlations": "Correlations (Spearman).",
-    "statistics/asymmetry": "Left against right.",
-    "statistics/handedness": "Left-right difference by handedness.",
-    "statistics/sex_differences": "Men against women.",
-    "statistics/bland_altman": "Agreement (Bland-Altman).",
-    "statistics/repeat": "Repeat visits.",
-    "statistics/acceleration": "Change of slope with age.",
-    "statistics/table_s1": "Table S1. Participants with a diagnosis in each ICD-10 block.",
-    "cohort/exclusions": "Who was left out of the cohort.",
-    "qc/shares": "Flagged shares by group.",
 }
 
 
@@ -52,9 +38,10 @@ def page(released: dict, pictures: dict, minimum: int) -> str:
         f"<p>Counts below {minimum} are withheld, and those that would give them away; minima, "
         "maxima and points of single participants are left out.</p>",
     ]
-    for name, caption in TABLES.items():
-        if name in released:
-            parts.append(formats.table_html(_formatted(name, released[name]), caption, _cell))
+    for name, declared in declared_tables().items():
+        if declared.report and name in released:
+            text = _formatted(declared, released[name])
+            parts.append(formats.table_html(text, declared.report, _cell))
     for name, path in pictures.items():
         code = base64.b64encode(Path(path).read_bytes()).decode()
         caption = html.escape(CAPTIONS.get(name, name))
@@ -66,14 +53,9 @@ def page(released: dict, pictures: dict, minimum: int) -> str:
     return formats.page_html("Iliopsoas muscle volumes", "\n".join(parts), style)
 
 
-def _formatted(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    text = {
-        "statistics/table1": tables.table1_formatted,
-        "statistics/table2": tables.table2_formatted,
-        "statistics/table_s1": diagnoses.table_s1_formatted,
-        "statistics/cross_validation": tables.cross_validation_formatted,
-    }.get(name)
-    if text:
+def _formatted(declared: tables.Table, table: pd.DataFrame) -> pd.DataFrame:
+    if declared.formatted:
+        text = tables.load(declared.formatted)
         counts = table.select_dtypes("Int64").columns
         table = table.astype(dict.fromkeys(counts, float))
         words = table.select_dtypes(exclude="number").columns

@@ -1,30 +1,32 @@
 """The figure of paper_comparison.tsv: how far this run is from every number of the paper."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.ticker import MultipleLocator
 
 from iliopsoas.figures import style
 from iliopsoas.statistics import formats
 
 SECTIONS = (
-    ("Table 1: participants", ("participants.", "ethnicity.", "trait.")),
+    ("Table 1: participants", ("cohort.", "participants.", "ethnicity.", "trait.")),
     ("Validation", ("dice.", "agreement.")),
     ("Table 2: volumes", ("measure.",)),
     ("Results: sides, correlations", ("asymmetry.", "rho.")),
 )
 DODGE = {"female": -0.15, "male": 0.15, "all": 0.0}  # of markers, in lines
 SHAPES = {"female": "o", "male": "s", "all": "D"}
+DRAWN = ("mean", "sd", "percent", "rho", "p", "fold_mean", "bias", "limit")  # kinds of number
 LIMIT = 8.0  # standard errors; further ones stand at the edge with their value
 
 
 def rows_of(comparison):
-    """Judged numbers with a standard error.
+    """Numbers that have a standard error, or would have one if they were known.
 
     Counts are left out, their percentages are shown; so are bounds of p, which are one-sided.
+    What is not judged here (withheld, too few, not measured) stays, with z missing.
     """
-    drawn = ~comparison["kind"].isin(["count", "p_below"])
-    rows = comparison[np.isfinite(comparison["z"]) & drawn]
-    return rows.assign(name=rows["quantity"])
+    rows = comparison[comparison["kind"].isin(DRAWN)]
+    return rows.assign(name=rows["quantity"], z=pd.to_numeric(rows["z"], errors="coerce"))
 
 
 @style.styled
@@ -37,7 +39,7 @@ def paper_comparison(comparison):
         From statistics.comparison.paper_comparison.
     """
     rows = rows_of(comparison)
-    if rows.empty:
+    if not np.isfinite(rows["z"]).any():
         return style.empty("No number of this run can be compared with the paper.")
     lines = []  # (section heading or None, name, rows)
     for title, starts in SECTIONS:
@@ -55,7 +57,10 @@ def paper_comparison(comparison):
     for panel, part in zip(axes, columns, strict=True):
         _column(panel, part, longest, reach)
     handles = [panel_handle(sex) for sex in SHAPES if (rows["sex"] == sex).any()]
-    drawing.legend(handles=handles, loc="outside upper left", ncols=4)
+    unknown = int((~np.isfinite(rows["z"])).sum())
+    if unknown:
+        handles.append(style.dot(style.GREY, f"not available or withheld ({unknown})", "x"))
+    drawing.legend(handles=handles, loc="outside upper left", ncols=len(handles))
     judged = comparison["within_sampling_error"].astype(str)
     outside, total = int((judged == "False").sum()), int(judged.isin(["True", "False"]).sum())
     drawing.suptitle(
@@ -68,11 +73,8 @@ def paper_comparison(comparison):
 
 
 def panel_handle(sex):
-    from matplotlib.lines import Line2D
-
-    colour = style.SEX.get(sex, "black")
     name = {"all": "both sexes"}.get(sex, style.SEX_NAME.get(sex, sex).lower())
-    return Line2D([], [], marker=SHAPES[sex], ls="", color=colour, ms=4, label=name)
+    return style.dot(style.SEX.get(sex, "black"), name, SHAPES[sex])
 
 
 def _cut(lines):
@@ -94,6 +96,10 @@ def _column(panel, lines, longest, reach):
         panel.axhline(position, color="black", alpha=0.08, lw=0.4)
         for _, row in group.iterrows():
             sex = row["sex"] if row["sex"] in SHAPES else "all"
+            if not np.isfinite(row["z"]):
+                colour = style.SEX.get(sex, "black")
+                panel.plot(-reach, position + DODGE[sex], "x", ms=3, color=colour, clip_on=False)
+                continue
             z = float(np.clip(row["z"], -reach, reach))
             inside = str(row["within_sampling_error"]) == "True"
             height = position + DODGE[sex]

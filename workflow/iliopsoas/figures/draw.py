@@ -36,7 +36,12 @@ def draw(tables: dict, main: pd.DataFrame, folds=None, examples=(), age_column="
         "figure5": scatter.figure5(main, tables["correlations"]),
         "figure6": scatter.figure6(main, tables["correlations"]),
         "figure7": scatter.figure7(
-            main, tables["gam_curve"], tables["acceleration"], age_column, label
+            main,
+            tables["gam_curve"],
+            tables["acceleration"],
+            tables["correlations"],
+            age_column,
+            label,
         ),
         "figureS2": style.empty(none) if folds is None else validation.figure_s2(folds),
     }
@@ -87,7 +92,7 @@ def draw_all(
 
 @style.styled
 def repeat_figure(both):
-    """Second against first visit, as Bland-Altman plots in ml and percent."""
+    """Second against first visit, as Bland-Altman plots in ml and percent, coloured by sex."""
     if len(both) < 3:
         return style.empty("Fewer than three participants have both visits.")
     drawing = style.figure(style.DOUBLE_MM, 72)
@@ -99,6 +104,9 @@ def repeat_figure(both):
             percent,
             "%" if percent else "ml",
             f"Second {formats.MINUS} first visit",
+            both["sex"].map(style.SEX),
         )
-        panel.set_title(f"n = {len(both)}")
+    present = [sex for sex in style.SEX if (both["sex"] == sex).any()]
+    handles = [style.dot(style.SEX[sex], style.SEX_NAME[sex].lower()) for sex in present]
+    drawing.legend(handles=handles, loc="outside upper right", ncols=2)
     return drawing

@@ -25,6 +25,6 @@ def other_method(volumes, other, name: str):
     panels = drawing.subplots(1, 3)
     for panel, letter, (_, subject, a, b) in zip(panels, "abc", found, strict=True):
         draw_bland_altman(panel, a, b, what=what if letter == "a" else "Difference")
-        panel.set_title(f"{subject.capitalize()}, n = {len(a):,}")
+        panel.set_title(f"{subject.capitalize()}, {panel.get_title(loc='left')}")
         style.letter(panel, letter)
     return drawing

@@ -3,7 +3,8 @@
     python -m iliopsoas.figures.paper FOLDER [--participants 5000] [--seed 2020]
 
 draws a cohort as numbers only (no images) with the paper's published means, SDs and
-correlations, computes every table and figure, and lists the numbers that lie outside
+correlations, and a cross-validation with its Dice and agreement, computes every table and
+figure that needs no image (not 1, 3 and S1), and lists the numbers that lie outside
 sampling error. It fails where one of Table 2, the correlations or the asymmetry lies
 more than four standard errors away.
 """
@@ -18,7 +19,7 @@ import pandas as pd
 
 from iliopsoas import statistics
 from iliopsoas.figures.draw import draw_all
-from iliopsoas.phantom.phenotypes import paper_cohort
+from iliopsoas.phantom.phenotypes import paper_cohort, paper_folds
 
 PAPER = Path(__file__).resolve().parents[3] / "resources" / "paper.tsv"
 MEASURED = ["eid", "instance", "status", "left_ml", "right_ml", "total_ml", "mean_ml",
@@ -47,10 +48,11 @@ def main(arguments=None) -> int:
     started = time.monotonic()
     cohort = paper_cohort(options.participants, options.seed, repeats=options.repeats)
     volumes, sample, diagnoses = split(cohort)
+    folds = paper_folds(volumes, seed=options.seed)
     tables = statistics.run_all(
-        volumes, sample, diagnoses, None, None, options.folder / "statistics", paper=options.paper
+        volumes, sample, diagnoses, folds, None, options.folder / "statistics", paper=options.paper
     )
-    draw_all(tables, volumes, sample, None, options.folder / "figures")
+    draw_all(tables, volumes, sample, folds, options.folder / "figures")
     comparison = tables["paper_comparison"]
     judged = comparison[comparison["within_sampling_error"].isin([True, False])]
     outside = judged[~judged["within_sampling_error"].astype(bool)]

@@ -7,6 +7,7 @@ from matplotlib.patches import Patch
 from iliopsoas.figures import style
 from iliopsoas.statistics import formats
 
+BREAK = {"color": "black", "alpha": 0.07, "lw": 0}  # where the slope changes
 CROWDED = 3000  # points in a panel from which counts are shown instead
 
 
@@ -41,8 +42,8 @@ def points(axes, x, y, sex, limits):
         extent=limits,
         mincnt=1,
         linewidths=0.1,
-        cmap=style.SEX_MAP[sex],
-        norm=LogNorm(vmin=0.5),
+        cmap=style.counts(sex),
+        norm=LogNorm(),
     )
 
 
@@ -63,11 +64,7 @@ def _two_panels(table, x, y, xlabel, ylabel, height_mm=72):
     for panel, (sex, (a, b)) in zip(axes, data.items(), strict=True):
         hexagons = points(panel, a, b, sex, limits)
         if hexagons is not None:
-            bar = drawing.colorbar(hexagons, ax=panel, pad=0.01, aspect=30)
-            bar.set_label("Participants")
-            bar.ax.set_ylim(bottom=1)
-            bar.ax.yaxis.set_major_formatter("{x:,.0f}")
-            bar.outline.set_visible(False)
+            style.counts_bar(drawing, hexagons, panel)
         panel.set(xlabel=xlabel, title=f"{style.SEX_NAME[sex]} (n = {len(a):,})")
     axes[0].set_ylabel(ylabel)
     return drawing, axes, data
@@ -79,8 +76,7 @@ def correlation_label(panel, correlations, x, sex):
     if len(rows) and np.isfinite(rows["rho"].iloc[0]):
         row = rows.iloc[0]
         text = f"$\\rho$ = {formats.interval(row['rho'], row['rho_low'], row['rho_high'])}"
-        p = formats.p_value(row["p"])
-        text += f"\np {p}" if p.startswith("<") else f"\np = {p}"
+        text += f"\n{formats.p_equals(row['p'])}"
         panel.text(
             0.03,
             0.97,
@@ -94,7 +90,9 @@ def correlation_label(panel, correlations, x, sex):
 
 @style.styled
 def figure4(table, asymmetry):
-    """Left - right volume difference by sex (Figure 4): histograms with the mean.
+    """Left - right volume difference by sex (Figure 4): histograms, means, their intervals.
+
+    The axis spans six robust standard deviations; who lies beyond is counted at its end.
 
     Parameters
     ----------
@@ -108,7 +106,7 @@ def figure4(table, asymmetry):
         return style.empty("No participant has both volumes.")
     drawing = style.figure(style.DOUBLE_MM, 68)
     axes = drawing.subplots(1, 2, sharex=True, sharey=True)
-    reach = max(np.abs(values).max() for values in data.values() if len(values)) or 1.0
+    reach = max(_reach(values) for values in data.values() if len(values)) or 1.0
     width = max(2.0, 2 * reach / 60) if max(map(len, data.values())) > 200 else 2 * reach / 16
     edges = width * np.arange(-np.ceil(reach / width), np.ceil(reach / width) + 1)
     for panel, (sex, values) in zip(axes, data.items(), strict=True):
@@ -119,11 +117,12 @@ def figure4(table, asymmetry):
         row = asymmetry[asymmetry["sex"] == sex].iloc[0]
         if np.isfinite(row["difference_ml"]):
             panel.axvline(row["difference_ml"], color="black", lw=1, ls=(0, (1, 1)))
-            p = formats.p_value(row["p"])
+            panel.axvspan(
+                row["difference_ml_low"], row["difference_ml_high"], color="black", alpha=0.2, lw=0
+            )
             text = (
-                f"mean {formats.number(row['difference_ml'])} ml\n"
-                f"({formats.number(row['difference_percent'])} %)\n"
-                + (f"p {p}" if p.startswith("<") else f"p = {p}")
+                f"mean [95 % interval]\n{_with_interval(row, 'difference_ml')} ml\n"
+                f"{_with_interval(row, 'difference_percent')} %\n{formats.p_equals(row['p'])}"
             )
             panel.text(
                 0.98, 0.97, text, transform=panel.transAxes, ha="right", va="top", fontsize=6.5
@@ -133,9 +132,10 @@ def figure4(table, asymmetry):
             xlim=(-reach * 1.04, reach * 1.04),
         )
         panel.set_title(f"{style.SEX_NAME[sex]} (n = {len(values):,})", pad=14)
+        below, above = int((values < edges[0]).sum()), int((values > edges[-1]).sum())
         for edge, align, words in (
-            (0.0, "left", "\u25c2 right larger"),
-            (1.0, "right", "left larger \u25b8"),
+            (0.0, "left", "\u25c2 right larger" + (f", {below} beyond" if below else "")),
+            (1.0, "right", (f"{above} beyond, " if above else "") + "left larger \u25b8"),
         ):
             panel.text(
                 edge,
@@ -149,6 +149,18 @@ def figure4(table, asymmetry):
             )
     axes[0].set_ylabel("Participants (%)")
     return drawing
+
+
+def _reach(values) -> float:
+    """How far from 0 the axis of differences goes: six robust SDs, not to single extremes."""
+    middle = np.median(values)
+    spread = 1.4826 * np.median(np.abs(values - middle))
+    furthest = np.abs(values).max()
+    return min(furthest, abs(middle) + 6 * spread) if spread else furthest
+
+
+def _with_interval(row, name):
+    return formats.interval(row[name], row[f"{name}_low"], row[f"{name}_high"], 1)
 
 
 @style.styled
@@ -174,7 +186,15 @@ def figure6(table, correlations):
 
 
 @style.styled
-def figure7(table, curve, acceleration, age="age", label="Age at imaging (years)", seed=2020):
+def figure7(
+    table,
+    curve,
+    acceleration,
+    correlations,
+    age="age",
+    label="Age at imaging (years)",
+    seed=2020,
+):
     """Muscle index against age with the fitted curves, and the curves' slopes (Figure 7).
 
     Parameters
@@ -183,27 +203,35 @@ def figure7(table, curve, acceleration, age="age", label="Age at imaging (years)
         One row per participant.
     curve, acceleration : DataFrame
         From statistics.trend.
+    correlations : DataFrame
+        statistics.associations.correlations, for rho and p.
     age, label : str
         Column of age, and its axis label.
     seed : int
-        Ages are whole years: points are spread over the year for the eye only.
+        Where ages are whole years, points are spread over the year for the eye, and the figure
+        says so.
     """
     data = {sex: _rows(table, sex, age, "imi_ml_m2") for sex in style.SEX}
     rng = np.random.default_rng(seed)
     drawing = style.figure(style.DOUBLE_MM, 118)
     axes = drawing.subplots(2, 2, sharex=True, sharey="row", height_ratios=(1.6, 1))
-    limits = (*_limits(*(d[0] for d in data.values())), *_limits(*(d[1] for d in data.values())))
+    limits = [*_limits(*(d[0] for d in data.values())), *_limits(*(d[1] for d in data.values()))]
+    limits[3] += 0.22 * (limits[3] - limits[2])  # room for the text
+    spread = broken = False
     for column, (sex, (x, y)) in enumerate(data.items()):
         upper, lower = axes[:, column]
         whole = len(x) > 0 and np.all(x == np.round(x))
-        shown = x + rng.uniform(-0.4, 0.4, len(x)) if whole and len(x) <= CROWDED else x
+        jittered = whole and len(x) <= CROWDED
+        spread |= jittered
+        shown = x + rng.uniform(-0.4, 0.4, len(x)) if jittered else x
         if whole and len(x) > CROWDED:
             _years(drawing, upper, x, y, sex, limits)
         else:
             hexagons = points(upper, shown, y, sex, limits)
             if hexagons is not None:
-                drawing.colorbar(hexagons, ax=upper, pad=0.01).set_label("Participants")
+                style.counts_bar(drawing, hexagons, upper)
         upper.set_title(f"{style.SEX_NAME[sex]} (n = {len(x):,})")
+        correlation_label(upper, correlations, age, sex)
         part = curve[curve["sex"] == sex]
         lower.axhline(0, color="black", lw=0.6)
         lower.set_xlabel(label)
@@ -239,21 +267,25 @@ def figure7(table, curve, acceleration, age="age", label="Age at imaging (years)
         )
         lower.plot(part["x"], part["slope"], color=style.SEX[sex])
         row = acceleration[acceleration["sex"] == sex].iloc[0]
-        if row["accelerates"] is True or str(row["accelerates"]) == "True":
-            for panel in (upper, lower):
-                panel.axvspan(row["break_low"], row["break_high"], color="black", alpha=0.06, lw=0)
-                panel.axvline(row["break_x"], color="black", lw=0.8, ls=(0, (4, 2)))
-            upper.text(
-                row["break_x"],
-                limits[3],
-                f" steeper from {row['break_x']:.0f}"
-                f" ({row['break_low']:.0f} to {row['break_high']:.0f})",
-                va="top",
-                fontsize=6.5,
-            )
+        if str(row["accelerates"]) == "True":
+            broken = True
+            for panel, top in ((upper, 0.82), (lower, 1)):
+                panel.axvspan(row["break_low"], row["break_high"], ymax=top, **BREAK)
+                panel.axvline(row["break_x"], ymax=top, color="black", lw=0.8, ls=(0, (4, 2)))
+        if np.isfinite(row["p"]):
+            text = "No steepening found"
+            if str(row["accelerates"]) == "True":
+                found = formats.interval(row["break_x"], row["break_low"], row["break_high"], 1)
+                text = f"Steeper from age {found}"
+            lower.set_title(f"{text}, {formats.p_equals(row['p'])}", fontsize=6.5)
     axes[0, 0].set_ylabel("Iliopsoas muscle index (ml/m²)")
     shades = {"95 % band, each age": 0.48, "95 % band, whole curve": 0.2}  # the inner lies on both
     handles = [Patch(color="black", alpha=a, lw=0, label=label) for label, a in shades.items()]
+    if broken:
+        handles.append(Patch(**BREAK, label="95 % interval of the age of the change"))
+    if spread:
+        grey = style.dot(style.GREY, "points spread at random within their year")
+        handles.append(grey)
     drawing.legend(handles=handles, loc="outside lower right", ncols=2)
     axes[1, 0].set_ylabel("Slope (ml/m² per year)")
     return drawing
@@ -269,10 +301,8 @@ def _years(drawing, panel, x, y, sex, limits):
         height,
         np.ma.masked_less(counts.T, 1),
         rasterized=True,
-        cmap=style.SEX_MAP[sex],
-        norm=LogNorm(vmin=0.5),
+        cmap=style.counts(sex),
+        norm=LogNorm(),
     )
     panel.set(xlim=limits[:2], ylim=limits[2:])
-    bar = drawing.colorbar(mesh, ax=panel, pad=0.01, aspect=30)
-    bar.set_label("Participants")
-    bar.outline.set_visible(False)
+    style.counts_bar(drawing, mesh, panel)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Patch
 
 from iliopsoas.figures import style
 from iliopsoas.figures.scatter import correlation_label
@@ -85,8 +86,9 @@ def _densities(drawing, axes, table, x, y, minimum):
         at = np.rint((cells["y"] - rows[0]) / height), np.rint((cells["x"] - columns[0]) / width)
         grid[at[0].astype(int), at[1].astype(int)] = cells["n"]
         mesh = panel.pcolormesh(
-            columns, rows, np.ma.masked_invalid(grid), cmap=style.SEX_MAP[sex], vmin=0, lw=0
+            columns, rows, np.ma.masked_invalid(grid), cmap=style.counts(sex), lw=0
         )
+        mesh.set_clim(minimum, max(np.nanmax(grid), minimum + 1))
         bar = drawing.colorbar(mesh, ax=panel, pad=0.01, aspect=30)
         bar.set_label(f"Participants (cells of {minimum} or more)")
         bar.outline.set_visible(False)
@@ -123,7 +125,11 @@ def figure4(table, asymmetry, minimum: int = 5):
         row = asymmetry[asymmetry["sex"] == sex].iloc[0]
         if np.isfinite(row["difference_ml"]) and not shown.empty:
             panel.axvline(row["difference_ml"], color="black", lw=1, ls=(0, (1, 1)))
-            text = f"mean {formats.number(row['difference_ml'])} ml\np: {formats.p_value(row['p'])}"
+            ends = [row[f"difference_ml_{end}"] for end in ("low", "high")]
+            if np.isfinite(ends).all():
+                panel.axvspan(*ends, color="black", alpha=0.2, lw=0)
+            mean = formats.interval(row["difference_ml"], *ends, 1)
+            text = f"mean [95 % interval]\n{mean} ml\n{formats.p_equals(row['p'])}"
             panel.text(
                 0.98, 0.97, text, transform=panel.transAxes, ha="right", va="top", fontsize=6.5
             )
@@ -157,18 +163,24 @@ def figure6(table, correlations, minimum: int = 5):
 
 
 @style.styled
-def figure7(table, curve, minimum: int = 5, age="age", label="Age at imaging (years)"):
+def figure7(
+    table, curve, minimum: int = 5, age="age", label="Age at imaging (years)", correlations=None
+):
     """Muscle index against age as counts in cells, with the fitted curves (Figure 7).
 
     Parameters
     ----------
     curve : DataFrame
         As it may leave: without the ages of the youngest and oldest.
+    correlations : DataFrame, optional
+        As it may leave, for rho and p.
     """
     drawing, axes = _two_panels(
         table, age, "imi_ml_m2", label, "Iliopsoas muscle index (ml/m²)", minimum
     )
     for panel, sex in zip(axes, style.SEX, strict=True):
+        if correlations is not None:
+            correlation_label(panel, correlations, age, sex)
         part = curve[curve["sex"] == sex].astype({"x": float})
         if part.empty:
             continue
@@ -176,4 +188,6 @@ def figure7(table, curve, minimum: int = 5, age="age", label="Age at imaging (ye
             part["x"], part["fit_low"], part["fit_high"], color="black", alpha=0.25, lw=0
         )
         panel.plot(part["x"], part["fit"], color="black", lw=1.4)
+    band = Patch(color="black", alpha=0.25, lw=0, label="fitted curve, 95 % band at each age")
+    drawing.legend(handles=[band], loc="outside lower right")
     return drawing

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
 from iliopsoas.files import write_bytes, write_text
@@ -93,6 +94,34 @@ def letter(axes, text: str) -> None:
         ha="right",
         va="bottom",
     )
+
+
+def dot(colour, label: str, marker: str = "o"):
+    """A legend's entry for points."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], marker=marker, ls="", color=colour, ms=4, label=label)
+
+
+def counts(sex: str):
+    """Colours for counts of participants from 1: the map without its nearly white end."""
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(mpl.colormaps[SEX_MAP[sex]](np.linspace(0.18, 1, 256)))
+
+
+def counts_bar(drawing: Figure, mesh, axes) -> None:
+    """Colour bar of participants on a logarithmic scale that starts at one participant."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    most = float(np.ma.max(mesh.get_array()))
+    mesh.set_clim(1, max(most, 2))
+    bar = drawing.colorbar(mesh, ax=axes, pad=0.01, aspect=30)
+    bar.set_label("Participants")
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    bar.ax.yaxis.set_major_formatter("{x:,.0f}")
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    bar.outline.set_visible(False)
 
 
 def empty(message: str, width_mm: float = SINGLE_MM, height_mm: float = 60) -> Figure:

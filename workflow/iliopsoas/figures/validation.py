@@ -5,7 +5,7 @@ from matplotlib.colors import to_rgb
 
 from iliopsoas.figures import style
 from iliopsoas.statistics import formats
-from iliopsoas.statistics.agreement import bland_altman
+from iliopsoas.statistics.agreement import bland_altman, differences
 from iliopsoas.statistics.repeat import both_methods
 
 FEWEST = 10  # pairs from which the limits' intervals are narrow enough to show
@@ -14,35 +14,35 @@ FEWEST = 10  # pairs from which the limits' intervals are narrow enough to show
 def draw_bland_altman(
     axes, a, b, percent=True, unit="%", what=f"Network {formats.MINUS} manual", color=None
 ):
-    """Differences against means with bias, limits and their intervals.
+    """Differences against means with bias, limits and their intervals; n in the title.
 
     Parameters
     ----------
-    a, b : array_like
+    a, b : array_like, shape (n,)
         Volumes in ml of two methods or visits.
+    color : colour or sequence of n colours, optional
+        Of the points.
     """
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    known = np.isfinite(a) & np.isfinite(b) & ((a + b) != 0)
-    a, b = a[known], b[known]
-    mean = (a + b) / 2
-    difference = 100 * (a - b) / mean if percent else a - b
+    used, mean, difference = differences(a, b, percent)
+    if color is not None and not isinstance(color, str):
+        color = np.asarray(color)[used]
     axes.scatter(
         mean,
         difference,
-        s=8 if len(a) < 300 else 2,
-        color=color or style.OKABE_ITO["blue"],
-        alpha=0.7 if len(a) < 300 else 0.25,
+        s=8 if len(mean) < 300 else 2,
+        color=style.GREY if color is None else color,
+        alpha=0.7 if len(mean) < 300 else 0.25,
         lw=0,
-        rasterized=len(a) > 3000,
+        rasterized=len(mean) > 3000,
     )
-    axes.set(xlabel="Mean of both (ml)", ylabel=f"{what} ({unit})")
+    axes.set(xlabel="Mean of both (ml)", ylabel=f"{what} ({unit})", title=f"n = {len(mean):,}")
     result = bland_altman(a, b, percent)
     if not np.isfinite(result["bias"]):
         axes.set_title(result["note"], color=style.GREY)
         return
     for name, label in (("upper", "upper limit"), ("bias", "bias"), ("lower", "lower limit")):
         value = result[name]
-        if len(a) >= FEWEST:
+        if result["n"] >= FEWEST:
             axes.axhspan(
                 result[f"{name}_low"], result[f"{name}_high"], color="black", alpha=0.08, lw=0
             )
@@ -58,7 +58,7 @@ def draw_bland_altman(
             fontsize=6,
         )
     axes.axhline(0, color=style.GREY, lw=0.4)
-    ends = ("lower_low", "upper_high") if len(a) >= FEWEST else ("lower", "upper")
+    ends = ("lower_low", "upper_high") if result["n"] >= FEWEST else ("lower", "upper")
     low, high = min(difference.min(), result[ends[0]]), max(difference.max(), result[ends[1]])
     pad = 0.08 * (high - low) or 1
     axes.set_ylim(low - pad, high + pad)
@@ -118,12 +118,10 @@ def figure2(folds, examples=()):
     if not examples:
         drawing = style.figure(style.SINGLE_MM * 1.25, 72)
         draw_bland_altman(drawing.subplots(), a, b)
-        drawing.axes[0].set_title(f"n = {len(a)}")
         return drawing
     drawing = style.figure(style.DOUBLE_MM, 78)
     axes = drawing.subplots(1, 1 + len(examples), width_ratios=[2.1] + [1] * len(examples))
     draw_bland_altman(axes[0], a, b)
-    axes[0].set_title(f"n = {len(a)}")
     style.letter(axes[0], "a")
     for name, panel, example in zip("bc", axes[1:], examples, strict=False):
         panel.imshow(

@@ -20,33 +20,10 @@ from iliopsoas.masks.label_images import (
 from iliopsoas.status import Refused, Verdict
 
 _SIDE_IN_WORDS = re.compile(r"(?<![a-z])(left|right|l|r)(?![a-z])", re.IGNORECASE)
-_SIDE_IN_FILE = re.compile(r"[-_. ](left|right)$", re.IGNORECASE)
+_SIDE_IN_FILE = re.compile(r"(?<![a-z])(left|right|l|r)$", re.IGNORECASE)
+_SIDES_BY_LETTER = {"l": "left", "r": "right"}
 
 IN_BODY = 0.8  # least share of a mask that lies within the body
-
-
-def find(folder, eid, instance) -> list[Path]:
-    """Annotation files of one participant and visit.
-
-    Parameters
-    ----------
-    folder : path
-        Holds ``<EID>_<instance>`` or ``<EID>_<instance>_left`` and ``_right``, with one of
-        `label_images.SUFFIXES`.
-
-    Returns
-    -------
-    list of Path
-        Sorted; empty where there is none.
-    """
-    name = re.compile(
-        rf"{re.escape(str(eid))}_{re.escape(str(instance))}([-_. ](left|right))?", re.IGNORECASE
-    )
-    return sorted(
-        path
-        for path in Path(folder).glob(f"{eid}_{instance}*")
-        if path.is_file() and (found := stem(path)) is not None and name.fullmatch(found)
-    )
 
 
 def export(water, folder, eid, instance) -> Path:
@@ -62,8 +39,8 @@ def export(water, folder, eid, instance) -> Path:
     Returns
     -------
     Path
-        ``<EID>_<instance>_water.nii.gz``; the mask drawn on it is found by `find` when it
-        is saved beside it without ``_water``. The header names nobody.
+        ``<EID>_<instance>_water.nii.gz``; the mask drawn on it is found when it is saved
+        without ``_water`` in the folder of annotations. The header names nobody.
     """
     grid.require_las(water, "water")
     path = Path(folder) / f"{files.subject_name(eid, instance)}_water.nii.gz"
@@ -115,8 +92,13 @@ def read(paths, reference, body) -> np.ndarray:
 
 def _role(path: Path) -> str:
     """What messages call a file: its name would give the participant away."""
-    side = _SIDE_IN_FILE.search(stem(path) or path.stem)
-    return f"annotation{f' ({side[1].lower()})' if side else ''} {''.join(path.suffixes[-2:])}"
+    side = _side_of_file(stem(path) or path.stem)
+    return f"annotation{f' ({side})' if side else ''} {''.join(path.suffixes[-2:])}"
+
+
+def _side_of_file(name: str) -> str | None:
+    found = _SIDE_IN_FILE.search(name)
+    return _SIDES_BY_LETTER[found[1][0].lower()] if found else None
 
 
 # --- which label is which side ------------------------------------------------------------------
@@ -126,7 +108,7 @@ def _sides(paths: list[Path]) -> list[tuple[Layer, int, str]]:
     """Every (layer, label value, side) of a participant's files."""
     if not paths:
         raise Refused(Verdict.ANNOTATION_EMPTY, "annotation: no file")
-    by_name = [_SIDE_IN_FILE.search(stem(path) or "") for path in paths]
+    by_name = [_side_of_file(stem(path) or "") for path in paths]
     if len(paths) > 1 and not all(by_name):
         raise Refused(
             Verdict.ANNOTATION_UNREADABLE,
@@ -137,7 +119,7 @@ def _sides(paths: list[Path]) -> list[tuple[Layer, int, str]]:
     for path, side in zip(paths, by_name, strict=True):
         layers = [(layer, value) for layer in load(path, _role(path)) for value in _values(layer)]
         if side:
-            found += [(layer, value, side[1].lower()) for layer, value in layers]
+            found += [(layer, value, side) for layer, value in layers]
         else:
             found += _sides_of_labels(layers)
     return found
@@ -149,7 +131,7 @@ def _values(layer: Layer) -> list[int]:
 
 def _side_in(name: str) -> str | None:
     words = {word.lower()[0] for word in _SIDE_IN_WORDS.findall(name)}
-    return {"l": "left", "r": "right"}[words.pop()] if len(words) == 1 else None
+    return _SIDES_BY_LETTER[words.pop()] if len(words) == 1 else None
 
 
 def _sides_of_labels(labels: list[tuple[Layer, int]]) -> list[tuple[Layer, int, str]]:

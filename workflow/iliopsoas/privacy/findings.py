@@ -91,8 +91,9 @@ class Cohort:
                 size = max(size, table["eid"].nunique())
                 numbers = table.select_dtypes("number")
                 values |= {name: np.sort(numbers[name].dropna().to_numpy()) for name in numbers}
-        for path in results.glob("shards/*/manifest.tsv"):
-            ids |= set(files.read_tsv(path)["eid"])
+        for path in (results / "cohort/draws.tsv", *results.glob("shards/*/manifest.tsv")):
+            if path.exists():
+                ids |= set(files.read_tsv(path)["eid"])
         ids |= {path.name.split("_")[0] for path in results.glob("subjects/??/*_?")}
         for path in map(Path, tables):
             ids |= _ids_of(path)

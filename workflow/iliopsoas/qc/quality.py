@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold
 from iliopsoas import grid
 from iliopsoas.files import KEY
 from iliopsoas.qc.degrade import DEGRADATIONS
-from iliopsoas.qc.evidence import CROP_EVIDENCE, gather
+from iliopsoas.qc.evidence import CROP_EVIDENCE, SIDE_EVIDENCE, gather
 from iliopsoas.status import InputError
 
 # from the network's record and from the evidence: the same in a crop and in a whole volume
@@ -42,6 +42,7 @@ MASK_FEATURES = (
     "widest_share",
     *CROP_EVIDENCE,
 )
+FEATURE_COLUMNS = {name: SIDE_EVIDENCE[name] for name in MASK_FEATURES}
 FEATURES = (*NETWORK_FEATURES, *MASK_FEATURES, "volume_ml")
 MIN_PEOPLE = 6  # fewer held-out participants teach nothing about others
 FAILED_DICE = 0.8

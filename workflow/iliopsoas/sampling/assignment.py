@@ -12,6 +12,9 @@ from iliopsoas import files
 from iliopsoas.sampling.order import ranks
 from iliopsoas.status import InputError
 
+# what the image stages see of a visit; phenotypes stay out
+DIGESTED = [*files.KEY, "release", "shard", "sex", "annotated", "sampled", "scan", "annotation",
+            "stamp"]  # fmt: skip
 SHARD = re.compile(r"(?P<release>[A-Za-z][A-Za-z0-9]*)-(?P<number>\d+)")
 
 
@@ -108,10 +111,20 @@ def assign_shards(
 
 
 def shard_table(assigned: pd.DataFrame) -> pd.DataFrame:
-    """shard, release, participants (visits), annotated (visits): a row per shard."""
+    """shard, release, participants (visits), annotated (visits): a row per shard.
+
+    With columns ``scan`` and ``stamp`` also digest, which changes with the shard's rows and with
+    the sizes and times of its scans and masks.
+    """
     table = assigned.groupby("shard", sort=False).agg(
         release=("release", "first"),
         participants=("eid", "size"),
         annotated=("annotated", "sum"),
     )
-    return table.reset_index().astype({"annotated": int})
+    table = table.reset_index().astype({"annotated": int})
+    if "stamp" in assigned:
+        made_of = [name for name in DIGESTED if name in assigned]
+        rows = assigned[made_of].astype(str)
+        parts = dict(list(rows.groupby(assigned["shard"], sort=False)))
+        table["digest"] = [files.fingerprint(parts[s].to_numpy().tolist()) for s in table["shard"]]
+    return table

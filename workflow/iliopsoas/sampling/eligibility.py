@@ -9,6 +9,7 @@ from iliopsoas import files
 REASONS = (
     "withdrawn",
     "excluded",
+    "left_the_tables",
     "conflicting_rows",
     "no_zip",
     "no_phenotypes",
@@ -46,6 +47,7 @@ def eligible(
     age_groups,
     withdrawn=(),
     excluded=(),
+    left=(),
     conflicting=(),
     always=(),
     stratified: bool = True,
@@ -57,31 +59,32 @@ def eligible(
     phenotypes : DataFrame
         `iliopsoas.ukb.tables.Phenotypes.table`.
     scans : DataFrame
-        `iliopsoas.ukb.scans.index_zips`: eid, instance, path; further columns are kept.
+        `iliopsoas.sampling.inputs.index_visits`: eid, instance, scan; further columns are kept.
     age_groups : list of (int, int)
         Inclusive, in years.
-    withdrawn, excluded, conflicting : collections of str
-        EIDs that withdrew, that the user leaves out, whose rows contradict each other.
+    withdrawn, excluded, left, conflicting : collections of str
+        EIDs that withdrew, that the user leaves out, that are no longer in any table, whose rows
+        contradict each other.
     always : collection of str
-        EIDs wanted for their scan (annotated participants): only the first two reasons and a
-        missing zip keep them out.
+        EIDs wanted for their scan (annotated participants) or drawn earlier: only the first
+        three reasons and a missing zip keep them out.
     stratified : bool
         Whether a stratum is needed: without, a missing sex or age does not exclude.
 
     Returns
     -------
     table : DataFrame
-        eid, instance, the columns of both tables (``path`` as ``scan``), age_group.
+        eid, instance, the columns of both tables, age_group.
     counts : DataFrame
         reason, visits, participants: in the order of REASONS, then ``eligible``.
         A visit counts once, for its first reason.
     """
-    scans = scans.rename(columns={"path": "scan"})
     table = phenotypes.merge(scans, on=files.KEY, how="outer", indicator="_found")
     table["age_group"] = age_groups_of(table["age"], age_groups)
     checks = {
         "withdrawn": table["eid"].isin(set(withdrawn)),
         "excluded": table["eid"].isin(set(excluded)),
+        "left_the_tables": table["eid"].isin(set(left)),
         "conflicting_rows": table["eid"].isin(set(conflicting)),
         "no_zip": table["_found"] == "left_only",
         "no_phenotypes": table["_found"] == "right_only",
@@ -95,7 +98,7 @@ def eligible(
     reason = pd.Series("eligible", index=table.index)
     wanted = table["eid"].isin(set(always))
     for name, hit in reversed(checks.items()):
-        if name not in ("withdrawn", "excluded", "no_zip"):
+        if name not in ("withdrawn", "excluded", "left_the_tables", "no_zip"):
             hit = hit & ~wanted
         reason = reason.mask(hit.astype(bool), name)
     rows = [

@@ -1,29 +1,27 @@
 """From folders and tables to the sample and its shards: what the cohort stage does."""
 
-import re
-from collections import defaultdict
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from iliopsoas import files
 from iliopsoas.logs import log
+from iliopsoas.sampling import record as records
 from iliopsoas.sampling.assignment import assign_shards, shard_table
 from iliopsoas.sampling.draw import draw
 from iliopsoas.sampling.eligibility import eligible
+from iliopsoas.sampling.inputs import Notes, index_visits
 from iliopsoas.status import InputError
-from iliopsoas.ukb.scans import index_zips
 from iliopsoas.ukb.tables import read_cohort
 from iliopsoas.ukb.withdrawals import read_withdrawals
 
 SAMPLE_COLUMNS = ["eid", "instance", "release", "shard", "sex", "age", "age_group", "bmi",
                   "height_cm", "weight_kg", "ethnicity", "handedness", "centre", "visit_date",
                   "age_at_recruitment", "annotated", "sampled"]  # fmt: skip
-MANIFEST_COLUMNS = [*SAMPLE_COLUMNS, "scan", "annotation"]
-ANNOTATION = re.compile(
-    r"(?P<eid>[1-9]\d{6})_(?P<instance>\d)(_(?P<side>left|right))?\.(nii(\.gz)?|(seg\.)?nrrd|nhdr|mha|mhd)"
-)
+# what image stages need; phenotypes stay out, so that a new table reruns no image stage
+MANIFEST_COLUMNS = [*files.KEY, "release", "shard", "sex", "annotated", "sampled", "scan",
+                    "annotation"]  # fmt: skip
+VISIT_COLUMNS = [*SAMPLE_COLUMNS, "scan", "annotation", "stamp", "in_table"]
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,10 @@ class CohortPlan:
 
     Parameters
     ----------
-    manifest : DataFrame
+    visits : DataFrame
         A row per visit to measure, in the order of shards: the columns of sample.tsv, then
-        scan (path of the zip) and annotation (paths of manual masks joined by ``;``).
-    shards : DataFrame
-        shard, release, participants, annotated.
+        scan (path of the zip), annotation (paths of manual masks joined by ``;``), stamp (sizes
+        and times of these files) and in_table (whether a phenotype table has the participant).
     exclusions : DataFrame
         reason, visits, participants.
     balance : DataFrame
@@ -45,84 +42,34 @@ class CohortPlan:
         eid, icd10, of the sample.
     table_report : DataFrame
         source, problem, field, count: what was wrong in tables and folders.
+    withdrawn : set of str
+        EIDs of the withdrawal files.
+    left : set of str
+        EIDs on record who stood in a phenotype table and stand in none now.
     """
 
-    manifest: pd.DataFrame
-    shards: pd.DataFrame
+    visits: pd.DataFrame
     exclusions: pd.DataFrame
     balance: pd.DataFrame
     diagnoses: pd.DataFrame
     table_report: pd.DataFrame
+    withdrawn: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
 
     @property
     def sample(self) -> pd.DataFrame:
         """The columns of sample.tsv."""
-        return self.manifest[SAMPLE_COLUMNS]
+        return self.visits[SAMPLE_COLUMNS]
 
+    @property
+    def manifests(self) -> pd.DataFrame:
+        """The manifests of all shards."""
+        return self.visits[MANIFEST_COLUMNS]
 
-def index_annotations(folder) -> pd.DataFrame:
-    """Manual masks ``<EID>_<instance>[_left|_right].nii.gz`` (or .nii, .nrrd, .nhdr).
-
-    Returns
-    -------
-    DataFrame
-        eid, instance, annotation: the paths of a visit joined by ``;``, sorted.
-
-    Raises
-    ------
-    InputError
-        The folder does not exist, or a visit has one side only or both kinds of file.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"folder of annotations {folder}: does not exist, or is not a folder")
-    found = defaultdict(dict)
-    for path in sorted(folder.rglob("*")):
-        match = ANNOTATION.fullmatch(path.name)
-        if match:
-            sides = found[(match["eid"], match["instance"])]
-            side = match["side"] or "both"
-            if side in sides:
-                raise InputError(f"folder of annotations {folder}: a visit has two masks ({side})")
-            sides[side] = str(path)
-    odd = [key for key, sides in found.items() if set(sides) not in ({"both"}, {"left", "right"})]
-    if odd:
-        raise InputError(
-            f"folder of annotations {folder}: {len(odd)} visits have neither one label map nor "
-            "exactly one mask per side (_left, _right)"
-        )
-    rows = [(*key, ";".join(sorted(sides.values()))) for key, sides in found.items()]
-    return pd.DataFrame(rows, columns=[*files.KEY, "annotation"], dtype=str)
-
-
-def _index_release(release: dict, instances) -> tuple[pd.DataFrame, list[dict]]:
-    """Zips and annotations of one release, and what there is to report."""
-    scans = index_zips(release["zips"], instances)
-    notes = [
-        {"source": f"zips of {release['name']}", "problem": problem, "field": 20201, "count": n}
-        for problem, n in (
-            ("superseded_zip", int(scans["superseded"].sum())),
-            ("other_files", scans.attrs["other_files"]),
-            ("other_instances", scans.attrs["other_instances"]),
-        )
-        if n
-    ]
-    scans = scans[[*files.KEY, "path"]].assign(release=release["name"], annotation="")
-    if release.get("annotations"):
-        masks = index_annotations(release["annotations"])
-        scans = scans.drop(columns="annotation").merge(masks, on=files.KEY, how="left")
-        scans["annotation"] = scans["annotation"].fillna("")
-        lost = len(masks) - int((scans["annotation"] != "").sum())
-        if lost:
-            notes.append(
-                {
-                    "source": f"annotations of {release['name']}",
-                    "problem": "annotation_without_zip",
-                    "field": 20201,
-                    "count": lost,
-                }
-            )
-    return scans, notes
+    @property
+    def shards(self) -> pd.DataFrame:
+        """See `iliopsoas.sampling.assignment.shard_table`."""
+        return shard_table(self.visits)
 
 
 def plan_cohort(
@@ -135,53 +82,64 @@ def plan_cohort(
     shard_size: int = 500,
     withdrawals=(),
     exclusions=(),
-    previous: pd.DataFrame | None = None,
+    max_missing_share: float = 0.05,
+    max_absent_share: float = 0.01,
+    record: pd.DataFrame | None = None,
+    seen: pd.DataFrame | None = None,
 ) -> CohortPlan:
     """Draw the sample and give it shards.
 
     Parameters
     ----------
     releases : list of dict
-        name, zips (folder), phenotypes (list of tables), annotations (folder or None), oldest
-        first; a visit in several releases belongs to the first.
+        name, zips (folder or list), mount, phenotypes (list of tables), annotations (folder or
+        None), oldest first; a visit in several releases belongs to the first.
     instances : iterable of int
         Imaging visits to measure.
     size : int or "everyone"
         Participants to draw.
-    age_groups, seed, shard_size
+    age_groups, seed, shard_size, max_missing_share, max_absent_share
         See `iliopsoas.config.Cohort`.
     withdrawals, exclusions : list of paths
         Withdrawal files, and lists in the same format of participants to leave out.
-    previous : DataFrame, optional
-        `read_manifests` of the results: who was drawn stays drawn and keeps the shard.
+    record, seen : DataFrame, optional
+        `iliopsoas.sampling.record.read` and ``read_seen`` of the results: who was drawn stays
+        drawn and keeps the shard, zip there or not.
 
     Raises
     ------
     InputError
-        A file or folder cannot be used, or nobody is eligible.
+        A file or folder cannot be used, nobody is eligible, the settings contradict the record,
+        or too many of those on record lack their zip or their row.
     """
-    if previous is None:
-        previous = pd.DataFrame(columns=[*files.KEY, "release", "shard", "sampled"], dtype=str)
+    record = records.nobody() if record is None else record
+    seen = records.nothing_seen() if seen is None else seen
     withdrawn = read_withdrawals(withdrawals)
     excluded = read_withdrawals(exclusions)
-    scans, notes = [], []
-    for release in releases:
-        found, of_release = _index_release(release, instances)
-        scans.append(found)
-        notes += of_release
-    scans = pd.concat(scans, ignore_index=True).drop_duplicates(files.KEY)
-
+    notes = Notes()
+    visits = index_visits(releases, instances, record, seen, notes)
     tables = list(dict.fromkeys(table for release in releases for table in release["phenotypes"]))
     phenotypes = read_cohort(tables, instances)
-    annotated = set(scans.loc[scans["annotation"] != "", "eid"])
+
+    left = _left_the_tables(record, phenotypes.participants, withdrawn, max_absent_share)
+    out = withdrawn | excluded | left
+    records.check(record, size=size, seed=seed, age_groups=age_groups, instances=instances, out=out)
+    kept = set(record.loc[record["sampled"] == "True", "eid"]) - out
+    annotated = set(visits.loc[visits["annotation"] != "", "eid"])
+    visits = visits[visits["found"] | visits["eid"].isin(kept | annotated)]
+    _refuse_missing(visits, record, out, max_missing_share)
+    strangers = visits.loc[~visits["eid"].isin(phenotypes.participants | out), "eid"]
+    notes.add("zips", "zip_of_nobody_in_the_tables", len(strangers))
+
     candidates, counts = eligible(
         phenotypes.table,
-        scans,
+        visits,
         age_groups=age_groups,
         withdrawn=withdrawn,
         excluded=excluded,
+        left=left,
         conflicting=phenotypes.conflicting,
-        always=annotated,
+        always=annotated | kept,
         stratified=size != "everyone",
     )
     for row in counts.itertuples():
@@ -192,37 +150,68 @@ def plan_cohort(
             + ", ".join(f"{row.reason} {row.visits}" for row in counts.itertuples() if row.visits)
         )
     candidates["annotated"] = candidates["annotation"] != ""
-    sampled_before = previous
-    if "sampled" in previous.columns:
-        sampled_before = previous[previous["sampled"].astype(str) == "True"]
+    candidates["in_table"] = candidates["eid"].isin(phenotypes.participants)
     result = draw(
-        candidates,
-        size=size,
-        age_groups=age_groups,
-        seed=seed,
-        kept=set(sampled_before["eid"]),
-        always=annotated,
+        candidates, size=size, age_groups=age_groups, seed=seed, kept=kept, always=annotated
     )
     total = result.balance.iloc[-1]
     if size != "everyone" and total["drawn"] < size:
         log.info("cohort: %d participants asked for, %d eligible: all drawn", size, total["drawn"])
 
-    manifest = assign_shards(
+    assigned = assign_shards(
         result.sample,
-        previous,
+        record,
         shard_size=shard_size,
         seed=seed,
         releases=[release["name"] for release in releases],
-    )[MANIFEST_COLUMNS]
+    )
     diagnoses = phenotypes.diagnoses
     return CohortPlan(
-        manifest=manifest,
-        shards=shard_table(manifest),
+        visits=assigned[VISIT_COLUMNS],
         exclusions=counts,
         balance=result.balance,
-        diagnoses=diagnoses[diagnoses["eid"].isin(set(manifest["eid"]))].reset_index(drop=True),
+        diagnoses=diagnoses[diagnoses["eid"].isin(set(assigned["eid"]))].reset_index(drop=True),
         table_report=pd.concat(
-            [phenotypes.report, pd.DataFrame(notes, columns=phenotypes.report.columns)],
+            [phenotypes.report, pd.DataFrame(notes.rows, columns=phenotypes.report.columns)],
             ignore_index=True,
         ),
+        withdrawn=withdrawn,
+        left=left,
     )
+
+
+def _left_the_tables(record, participants, withdrawn, limit: float) -> set[str]:
+    """Those on record who stood in a phenotype table then and stand in none now."""
+    stood = set(record.loc[record["in_table"] == "True", "eid"]) - withdrawn
+    left = stood - participants
+    if len(left) > limit * len(stood):
+        raise InputError(
+            f"phenotype tables: {len(left)} of {len(stood)} participants on record "
+            f"({len(left) / len(stood):.1%}) are in no table now; at most {limit:.1%} may be "
+            "(cohort.max_absent_share). Is a table incomplete, or of another application? Nothing "
+            "was changed. If they have left UK Biobank, raise that share, or name them in a "
+            "withdrawal file"
+        )
+    if left:
+        log.warning("cohort: %d participants on record are in no phenotype table now", len(left))
+    return left
+
+
+def _refuse_missing(visits, record, out, limit: float) -> None:
+    """Stop where too many zips of those on record are not there."""
+    keys = pd.MultiIndex.from_frame(record[files.KEY])
+    known = visits[pd.MultiIndex.from_frame(visits[files.KEY]).isin(keys)]
+    known = known[~known["eid"].isin(out)]
+    missing = known[~known["found"]]
+    if not len(missing):
+        return
+    by_release = ", ".join(
+        f"{count} of {name}" for name, count in missing["release"].value_counts().items()
+    )
+    found = f"{len(missing)} of {len(known)} zips on record are not there today ({by_release})"
+    if len(missing) > limit * len(known):
+        raise InputError(
+            f"cohort: {found}, which is more than cohort.max_missing_share ({limit:.1%}). Is the "
+            "folder mounted and whole? Nothing was changed; the sample stays as it was drawn"
+        )
+    log.warning("cohort: %s; these visits stay in the sample", found)

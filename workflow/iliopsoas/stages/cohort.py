@@ -1,5 +1,7 @@
 """The cohort stage: sample, shards, and the removal of who has withdrawn."""
 
+import os
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,27 +10,22 @@ import pandas as pd
 
 from iliopsoas import files, sampling
 from iliopsoas.logs import log
+from iliopsoas.sampling import record as records
 from iliopsoas.stages import snapshots as releases
-from iliopsoas.ukb.withdrawals import read_withdrawals
+from iliopsoas.status import InputError
+from iliopsoas.ukb import listing
 
-# what image stages need; phenotypes stay out, so that a new table reruns no image stage
-MANIFEST_COLUMNS = [
-    *files.KEY,
-    "release",
-    "shard",
-    "sex",
-    "annotated",
-    "sampled",
-    "scan",
-    "annotation",
-]
+EID = re.compile(r"(?<!\d)\d{7}(?!\d)")
 
 
-def cohort(releases, withdrawals, *, results, **options) -> sampling.CohortPlan:
-    """Draw the sample, keep the shards' manifests, and forget who has left the cohort.
+def cohort(
+    releases, withdrawals, *, results, purge_absent: bool = True, listings=None, **options
+) -> sampling.CohortPlan:
+    """Draw the sample, add to the record of draws, and forget who has left the cohort.
 
-    Manifests, ``<results>/shards/<shard>/manifest.tsv``, are the memory of earlier draws. They
-    are written only where their content changes.
+    Three files below ``<results>/cohort`` are the stage's memory, no rule's output, so that
+    nobody deletes them before a run: draws.tsv, seen.tsv (`sampling.record`) and listings.json
+    (`ukb.listing`).
 
     Parameters
     ----------
@@ -37,88 +34,127 @@ def cohort(releases, withdrawals, *, results, **options) -> sampling.CohortPlan:
     withdrawals : list of path
         UK Biobank's withdrawal files.
     results : path
+    purge_absent : bool
+        Forget participants on record who are in no phenotype table any more.
+    listings : dict, optional
+        Digests of each release, by name, that this call was made for (`listing.of_release`);
+        found out where not given.
     """
     results = Path(results)
+    if listings is None:
+        listings = {r["name"]: listing.of_release(r, results) for r in releases}
+    record = records.read(results)
     plan = sampling.plan_cohort(
-        releases, withdrawals=withdrawals, previous=sampling.read_manifests(results), **options
+        releases,
+        withdrawals=withdrawals,
+        record=record,
+        seen=records.read_seen(results),
+        **options,
     )
-    shards = dict(list(plan.manifest[MANIFEST_COLUMNS].groupby("shard", sort=False)))
-    for shard, rows in shards.items():
-        path = results / "shards" / shard / "manifest.tsv"
-        if not path.exists() or not rows.astype(str).equals(_as_text(path)):
-            files.write_tsv(path, rows)
-    forget(results, read_withdrawals(withdrawals))
+    settings = {name: options[name] for name in ("size", "seed", "age_groups") if name in options}
+    records.append(results, record, plan.visits, **settings)
+    records.write_seen(results, plan.visits, record)
+    theirs = [
+        path
+        for release in releases
+        for path in (release["zips"], release.get("annotations"), *release["phenotypes"])
+        if path
+    ]
+    forget(results, plan.withdrawn, "in a withdrawal file", spare=theirs)
+    if purge_absent:
+        forget(results, plan.left, "in no phenotype table any more", spare=theirs)
+    listing.record(results, listings)
+    for shard in plan.shards["shard"]:
+        manifest_of(shard, plan.manifests, results / "shards" / shard / "manifest.tsv")
     return plan
+
+
+def manifest_of(shard: str, manifests, path) -> None:
+    """Write a shard's manifest, where its content changes.
+
+    Parameters
+    ----------
+    shard : str
+    manifests : DataFrame or path
+        cohort/manifests.tsv: the manifests of all shards.
+    path : path
+        ``<results>/shards/<shard>/manifest.tsv``.
+    """
+    if not isinstance(manifests, pd.DataFrame):
+        manifests = _as_text(manifests)
+    rows = manifests[manifests["shard"] == shard].reset_index(drop=True)
+    path = Path(path)
+    if not path.exists() or not rows.astype(str).equals(_as_text(path)):
+        files.write_tsv(path, rows)
 
 
 def _as_text(path) -> pd.DataFrame:
     return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
 
 
-def forget(results, withdrawn) -> pd.DataFrame:
-    """Remove what earlier runs hold of participants who have withdrawn.
+def forget(results, people, reason: str = "in a withdrawal file", spare=()) -> pd.DataFrame:
+    """Remove what earlier runs hold of participants who have left.
 
-    Their folders and exported images go at once, and shards nobody else is in; every table
-    below `results` with a column of ids loses their rows at once, frozen releases too. What
-    else was made from them (crop files, figures, review page, models) is made again by the
-    stages that the changed manifests cause to run. A model that was trained on them says so in
-    ``withdrawn.json`` beside it, until it is trained anew. Each removal adds a row to
-    ``<results>/cohort/removed.tsv``, a record that names nobody. Whoever leaves the cohort for
-    another reason (a zip that is not there today) only leaves the tables: nothing of theirs is
-    deleted.
+    At once go: every file and folder named after them; their rows in every table with a column
+    of ids and in every journal of a stage that was cut off, frozen releases and the record of
+    draws too; their crops; shards nobody else is in. What else was made from them (figures,
+    review page, models) is made again by the stages that the changed manifests cause to run. A
+    model that was trained on them says so in ``withdrawn.json`` beside it, until it is trained
+    anew. Each removal adds a row to ``<results>/cohort/removed.tsv``, a record that names nobody.
+    Whoever leaves the sample for another reason (a zip that is not there today) loses nothing.
 
     Parameters
     ----------
     results : path
-    withdrawn : set of str
-        EIDs of the withdrawal files.
+    people : set of str
+        EIDs.
+    reason : str
+        For the record.
+    spare : collection of path
+        The user's own files and folders, left alone if they lie below `results`.
 
     Returns
     -------
     DataFrame
         This removal's row of the record; empty where nothing was removed.
     """
-    results, withdrawn = Path(results), set(withdrawn)
-    if not withdrawn or not results.is_dir():
+    results, people = Path(results).resolve(), set(people)
+    if not people or not results.is_dir():
         return pd.DataFrame()
-    leaving = [
-        path for path in results.glob("subjects/??/*_?") if path.name.split("_")[0] in withdrawn
-    ]
-    exported = [
-        path for path in results.glob("annotation/*_*") if path.name.split("_")[0] in withdrawn
-    ]
-    models = _models_trained_on(results, withdrawn)
+    named, tables, journals = _traces(results, people, spare)
+    models = _models_trained_on(results, people)
     folds = results / "model/folds.tsv"
-    if models or (folds.exists() and set(files.read_tsv(folds)["eid"]) & withdrawn):
+    if models or (folds.exists() and set(files.read_tsv(folds)["eid"]) & people):
         # the sweep, the examples and stopped trainings do not say whose they are
         shutil.rmtree(results / "model/learning_rate_sweep", ignore_errors=True)
         for name in ("examples.npz", "checkpoint.h5", "best.h5"):
             for path in results.glob(f"model/*/{name}"):
                 path.unlink()
-    for path in leaving:
-        shutil.rmtree(path)
-    for path in exported:
-        path.unlink()
-    for path in results.glob("shards/*/manifest.tsv"):
-        if set(files.read_tsv(path)["eid"]) <= withdrawn:
-            shutil.rmtree(path.parent)
-    for litter in results.rglob(".partial-*"):  # of jobs that were killed: nobody vouches for it
-        if litter.is_file():
-            litter.unlink()
-    rows = _clean_tables(results, withdrawn) + releases.forget(results, withdrawn)
-    if not (leaving or exported or models or rows):
+    for path in named:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for folder in _shards_of_nobody_else(results, people):
+        shutil.rmtree(folder)
+    for path in results.glob("shards/*/crops.h5"):
+        _forget_crops(path, people)
+    rows = sum(_clean_table(path, people) for path in tables if path.exists())
+    rows += sum(_clean_journal(path, people) for path in journals if path.exists())
+    rows += releases.forget(results, people)
+    if not (named or models or rows):
         return pd.DataFrame()
+    scans = sum("subjects" in path.relative_to(results).parts for path in named)
     log.info(
-        "removed of participants who have withdrawn: the folders of %d scans, %d exported images, "
+        "removed of participants who are %s: the folders of %d scans, %d other files and folders, "
         "%d rows of tables",
-        len(leaving),
-        len(exported),
+        reason,
+        scans,
+        len(named) - scans,
         rows,
     )
     row = {
         "date": datetime.now(UTC).date().isoformat(),
-        "scans_removed": len(leaving),
-        "images_removed": len(exported),
+        "reason": reason,
+        "scans_removed": scans,
+        "images_removed": len(named) - scans,
         "rows_removed": rows,
         "models_trained_on_them": ",".join(models),
     }
@@ -128,11 +164,55 @@ def forget(results, withdrawn) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-def _models_trained_on(results: Path, withdrawn: set) -> list[str]:
-    """Models with withdrawn participants in them; each gets a note beside it."""
+def _traces(results: Path, people: set, spare) -> tuple[list[Path], list[Path], list[Path]]:
+    """Files and folders named after these people, all tables, and all journals (JSON lines)."""
+    spared = {Path(path).resolve() for path in spare} | {(results / "frozen").resolve()}
+    named, tables, journals = [], [], []
+    for root, folders, names in os.walk(results):
+        place = Path(root)
+        inside = {name for name in folders if place / name not in spared}
+        for name in sorted(inside | {name for name in names if place / name not in spared}):
+            if people.intersection(EID.findall(name)):
+                named.append(place / name)
+                inside.discard(name)
+            elif name.startswith(".partial-") and name not in inside:
+                (place / name).unlink()  # of a job that was killed: nobody vouches for it
+            elif name.endswith(".tsv"):
+                tables.append(place / name)
+            elif name.endswith(".jsonl"):
+                journals.append(place / name)
+        folders[:] = sorted(inside)
+    return named, tables, journals
+
+
+def _shards_of_nobody_else(results: Path, people: set) -> list[Path]:
+    """Folders of shards in which, by the record or their manifest, only these people are."""
+    members = [pd.DataFrame(columns=["shard", "eid"])]
+    if (results / records.RECORD).exists():
+        members.append(records.read(results)[["shard", "eid"]])
+    for path in results.glob("shards/*/manifest.tsv"):
+        members.append(files.read_tsv(path)[["eid"]].assign(shard=path.parent.name))
+    members = pd.concat(members)
+    stays = set(members.loc[~members["eid"].isin(people), "shard"])
+    gone = sorted(set(members["shard"]) - stays)
+    return [folder for shard in gone if (folder := results / "shards" / shard).is_dir()]
+
+
+def _forget_crops(path: Path, people: set) -> None:
+    """Write a shard's crop file without these people."""
+    from iliopsoas import crops
+
+    try:
+        crops.drop(path, people)
+    except InputError:  # damaged: made again, and nobody knows whose it holds
+        path.unlink()
+
+
+def _models_trained_on(results: Path, people: set) -> list[str]:
+    """Models with these participants in them; each gets a note beside it."""
     found = []
     for path in sorted(results.glob("model/*/participants.tsv")):
-        number = len(set(files.read_tsv(path)["eid"]) & withdrawn)
+        number = len(set(files.read_tsv(path)["eid"]) & people)
         if number:
             found.append(path.parent.name)
             note = path.parent / "withdrawn.json"
@@ -146,22 +226,26 @@ def _models_trained_on(results: Path, withdrawn: set) -> list[str]:
     return found
 
 
-def _clean_tables(results: Path, withdrawn: set) -> int:
-    """Take the withdrawn out of every table with a column ``eid``; returns the rows removed.
+def _clean_table(path: Path, people: set) -> int:
+    """Take these people out of a table with a column ``eid``; returns the rows removed.
 
     Tables of stages that do not run again, as those of a model that is only used, would keep
-    them otherwise. Shard manifests and the sample are the cohort stage's own.
+    them otherwise.
     """
-    removed = 0
-    for path in sorted(results.rglob("*.tsv")):
-        if "frozen" in path.relative_to(results).parts or path.name == "manifest.tsv":
-            continue
-        with open(path) as file:
-            if "eid" not in file.readline().rstrip("\n").split("\t"):
-                continue
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-        out = table["eid"].isin(withdrawn)
-        if out.any():
-            files.write_tsv(path, table[~out])
-            removed += int(out.sum())
-    return removed
+    with open(path) as file:
+        if "eid" not in file.readline().rstrip("\n").split("\t"):
+            return 0
+    table = _as_text(path)
+    out = table["eid"].isin(people)
+    if out.any():
+        files.write_tsv(path, table[~out])
+    return int(out.sum())
+
+
+def _clean_journal(path: Path, people: set) -> int:
+    """Take the lines of a stage's journal that name these people; returns their number."""
+    lines = path.read_text().splitlines(keepends=True)
+    stays = [line for line in lines if not people.intersection(EID.findall(line))]
+    if len(stays) < len(lines):
+        files.write_text(path, "".join(stays))
+    return len(lines) - len(stays)

@@ -8,6 +8,27 @@ from scipy import optimize, special, stats
 LEVEL = 0.95
 
 
+def differences(a, b, percent: bool = False):
+    """The pairs that count, their means and their differences.
+
+    Returns
+    -------
+    used : ndarray of bool, shape (n,)
+        Both values known and, for percent, a mean other than 0.
+    mean, difference : ndarray, shape (used.sum(),)
+        (a + b) / 2; a - b, or 100 (a - b) / mean.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.shape != b.shape:
+        raise ValueError(f"pairs need equal lengths, found {a.shape} and {b.shape}")
+    used = np.isfinite(a) & np.isfinite(b)
+    if percent:
+        used &= (a + b) != 0
+    a, b = a[used], b[used]
+    mean = (a + b) / 2
+    return used, mean, 100 * (a - b) / mean if percent else a - b
+
+
 def bland_altman(a, b, percent: bool = False, level: float = LEVEL) -> dict:
     """Bias and limits of agreement of `a` - `b`, each with its interval.
 
@@ -30,22 +51,12 @@ def bland_altman(a, b, percent: bool = False, level: float = LEVEL) -> dict:
 
     Notes
     -----
-    Bias: t interval. Limits: exact, from the noncentral t distribution (A. Carkeet,
-    Optometry and Vision Science 92:e71, 2015); above 1,000 pairs Bland and Altman's own
-    approximation (Statistical Methods in Medical Research 8:135, 1999), there equal to
-    three digits.
+    Bias: t interval. Limits: exact at any n, from the noncentral t distribution (A. Carkeet,
+    Optometry and Vision Science 92:e71, 2015).
     """
-    from iliopsoas.statistics.tests import spearman
+    from iliopsoas.statistics.hypotheses import spearman
 
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if a.shape != b.shape:
-        raise ValueError(f"pairs need equal lengths, found {a.shape} and {b.shape}")
-    known = np.isfinite(a) & np.isfinite(b)
-    if percent:
-        known &= (a + b) != 0
-    a, b = a[known], b[known]
-    mean = (a + b) / 2
-    difference = 100 * (a - b) / mean if percent else a - b
+    known, mean, difference = differences(a, b, percent)
     n = len(difference)
     names = ["bias", "bias_low", "bias_high", "sd"]
     names += [f"{side}{end}" for side in ("lower", "upper") for end in ("", "_low", "_high")]
@@ -56,7 +67,7 @@ def bland_altman(a, b, percent: bool = False, level: float = LEVEL) -> dict:
         return result | {"note": f"{n} pairs; at least 3 are needed"}
     bias, sd = float(difference.mean()), float(difference.std(ddof=1))
     half = stats.t.ppf(0.5 + level / 2, n - 1) * sd / math.sqrt(n)
-    low, high, method = _limit_interval(n, level)
+    low, high = _limit_interval(n, level)
     z = stats.norm.ppf(0.975)
     trend = spearman(mean, difference)
     return result | {
@@ -73,20 +84,14 @@ def bland_altman(a, b, percent: bool = False, level: float = LEVEL) -> dict:
         "share_within": float(np.mean(np.abs(difference - bias) <= z * sd)),
         "trend_rho": trend.estimate,
         "trend_p": trend.p,
-        "limits_method": method,
+        "limits_method": "exact (Carkeet 2015, noncentral t)",
         "note": "all differences are equal" if sd == 0 else "",
     }
 
 
 def _limit_interval(n: int, level: float):
-    """Interval of a limit's distance from the bias in SDs: low, high, method."""
-    z = stats.norm.ppf(0.975)
-    tails = (1 - level) / 2, (1 + level) / 2
-    if n > 1000:
-        error = math.sqrt(1 / n + z**2 / (2 * (n - 1)))
-        t = stats.t.ppf(tails[1], n - 1)
-        return z - t * error, z + t * error, "approximate (Bland and Altman 1999)"
-    shift = z * math.sqrt(n)
+    """Interval of a limit's distance from the bias, in SDs."""
+    shift = stats.norm.ppf(0.975) * math.sqrt(n)
 
     def quantile(share):
         def excess(t):
@@ -94,5 +99,4 @@ def _limit_interval(n: int, level: float):
 
         return optimize.brentq(excess, 0.0, 20 * shift + 100, xtol=1e-12, rtol=1e-14)
 
-    low, high = (quantile(share) / math.sqrt(n) for share in tails)
-    return low, high, "exact (Carkeet 2015, noncentral t)"
+    return tuple(quantile(share) / math.sqrt(n) for share in ((1 - level) / 2, (1 + level) / 2))

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from iliopsoas.statistics import tests
+from iliopsoas.statistics import hypotheses
 from iliopsoas.statistics.cohort import MEASURES, SEXES, TRAITS, by_sex
 from iliopsoas.statistics.tables import describe
 
@@ -20,7 +21,7 @@ CORRELATIONS = (
 def with_q(rows) -> pd.DataFrame:
     """Rows as a table, with Benjamini-Hochberg q over all its p, beside p."""
     table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("p") + 1, "q", tests.benjamini_hochberg(table["p"]))
+    table.insert(table.columns.get_loc("p") + 1, "q", hypotheses.benjamini_hochberg(table["p"]))
     return table
 
 
@@ -30,7 +31,7 @@ def normality(table: pd.DataFrame, seed: int = 2020) -> pd.DataFrame:
     for variable in (*MEASURES, *TRAITS):
         for sex, group in by_sex(table):
             values = group[variable.column]
-            test = tests.shapiro(values, seed)
+            test = hypotheses.shapiro(values, seed)
             rows.append(
                 {
                     "variable": variable.column,
@@ -61,7 +62,7 @@ def correlations(table: pd.DataFrame, pairs=CORRELATIONS) -> pd.DataFrame:
     rows = []
     for name, x, y in pairs:
         for sex, group in by_sex(table):
-            test = tests.spearman(group[x], group[y])
+            test = hypotheses.spearman(group[x], group[y])
             rows.append(
                 {
                     "name": name,
@@ -94,11 +95,11 @@ def sex_differences(table: pd.DataFrame) -> pd.DataFrame:
         both sexes share; and the linear model's coefficient of sex at equal height.
     """
     male = (table["sex"] == "male").to_numpy()
-    model, adjusted = tests.adjusted_difference(table["total_ml"], table["height_cm"], male)
+    model, adjusted = hypotheses.adjusted_difference(table["total_ml"], table["height_cm"], male)
 
     def compare(values):
         values = np.asarray(values, dtype=float)
-        return tests.rank_sum(values[male], values[~male])
+        return hypotheses.rank_sum(values[male], values[~male])
 
     results = [
         ("total_ml", "none", compare(table["total_ml"])),
@@ -126,12 +127,12 @@ def asymmetry(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for sex, group in by_sex(table):
         left, right = group["left_ml"], group["right_ml"]
-        test = tests.signed_rank(left, right)
+        test = hypotheses.signed_rank(left, right)
         both = left.notna() & right.notna()
         difference = (left - right)[both]
         mean = ((left + right) / 2)[both]
-        ml = _mean_interval(difference)
-        percent = _mean_interval((100 * difference / mean.where(mean != 0)).dropna())
+        ml = mean_interval(difference)
+        percent = mean_interval((100 * difference / mean.where(mean != 0)).dropna())
         rows.append(
             {
                 "sex": sex,
@@ -160,9 +161,8 @@ def asymmetry(table: pd.DataFrame) -> pd.DataFrame:
     return with_q(rows)
 
 
-def _mean_interval(values):
-    from scipy import stats
-
+def mean_interval(values):
+    """Mean and its 95 % t interval; the ends are NaN below two values."""
     values = np.asarray(values, dtype=float)
     n = len(values)
     if n < 2:
@@ -194,9 +194,12 @@ def handedness(table: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
             numbers = describe(difference) | {"median": difference.median()}
             rows.append(row | numbers)
         empty = pd.Series(dtype=float)
-        pair = tests.rank_sum(values.get("right", empty), values.get("left", empty))
+        pair = hypotheses.rank_sum(values.get("right", empty), values.get("left", empty))
         tested = [v for hand, v in values.items() if hand.lower() not in UNREPORTED]
-        for hand, result in (("right against left", pair), ("all hands", tests.kruskal(tested))):
+        for hand, result in (
+            ("right against left", pair),
+            ("all hands", hypotheses.kruskal(tested)),
+        ):
             rows.append({"sex": sex, "kind": "test", "hand": hand} | result.row())
     columns = [
         "sex",
@@ -220,7 +223,7 @@ def handedness(table: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
     ]
     result = pd.DataFrame(rows).reindex(columns=columns)
     result[["effect_name", "method", "note"]] = result[["effect_name", "method", "note"]].fillna("")
-    result.insert(result.columns.get_loc("p") + 1, "q", tests.benjamini_hochberg(result["p"]))
+    result.insert(result.columns.get_loc("p") + 1, "q", hypotheses.benjamini_hochberg(result["p"]))
     return result
 
 

@@ -176,6 +176,22 @@ def _validation(tables, folds):
     return found
 
 
+def compare(paper, found: dict, table, folds=None, alpha: float = 0.05) -> pd.DataFrame | None:
+    """paper_comparison.tsv of this run, from the other tables of `run.compute`.
+
+    Parameters
+    ----------
+    paper : path or DataFrame or None
+        resources/paper.tsv; None: there is no comparison.
+    found, table, folds, alpha
+        See `run_values`.
+    """
+    if paper is None:
+        return None
+    numbers = paper if isinstance(paper, pd.DataFrame) else read_paper(paper)
+    return paper_comparison(numbers, run_values(found, table, folds, alpha))
+
+
 def paper_comparison(paper: pd.DataFrame, found: dict) -> pd.DataFrame:
     """paper_comparison.tsv.
 

@@ -60,14 +60,16 @@ def classify(codes) -> pd.DataFrame:
     return result
 
 
-def table_s1(table: pd.DataFrame, diagnoses: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
+def table_s1(
+    table: pd.DataFrame, diagnoses: pd.DataFrame | None, min_cell: int = 5
+) -> pd.DataFrame:
     """Participants with a diagnosis in each chapter and block, by sex.
 
     Parameters
     ----------
     table : DataFrame
         One row per participant, from `cohort.main_visit`.
-    diagnoses : DataFrame
+    diagnoses : DataFrame or None
         eid, icd10: field 41270, a row per code. Others than the table's participants
         are left out; a participant counts once per chapter and once per block.
     min_cell : int
@@ -80,6 +82,8 @@ def table_s1(table: pd.DataFrame, diagnoses: pd.DataFrame, min_cell: int = 5) ->
         male and all participants; note. Chapters by falling total, within them blocks by
         falling total; withheld ones last, by code, so that the order reveals nothing.
     """
+    if diagnoses is None:
+        diagnoses = pd.DataFrame({"eid": [], "icd10": []}, dtype=str)
     require(diagnoses, ["eid", "icd10"], "diagnoses.tsv")
     known = diagnoses.dropna(subset=["icd10"])[["eid", "icd10"]].astype(str)
     known = known.merge(table[["eid", "sex"]].astype(str), on="eid")

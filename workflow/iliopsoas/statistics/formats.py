@@ -32,6 +32,12 @@ def p_value(p) -> str:
     return f"{mantissa:.1f} {TIMES} 10{_superscript(exponent)}"
 
 
+def p_equals(p) -> str:
+    """``p = 0.012`` or ``p < 10^-15``."""
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
 def _superscript(value: int) -> str:
     return str(value).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 

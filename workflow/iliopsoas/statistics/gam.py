@@ -132,6 +132,10 @@ class Fit:
         return rows @ self.coefficients, np.sqrt(np.maximum(variance, 0))
 
     @property
+    def residual_df(self) -> float:
+        return self.n - 1 - self.edf
+
+    @property
     def range(self):
         return float(self.knots[0]), float(self.knots[-1])
 
@@ -220,7 +224,7 @@ def fit(x, y, k: int = 10) -> Fit:
     )
 
 
-def critical_value(rows, covariance, level: float = 0.95) -> float:
+def critical_value(rows, covariance, df: float, level: float = 0.95) -> float:
     """How many standard errors make a band hold along the whole curve at once.
 
     Parameters
@@ -228,20 +232,23 @@ def critical_value(rows, covariance, level: float = 0.95) -> float:
     rows : ndarray, shape (m, k)
         Linear forms along a fine grid of x.
     covariance : ndarray, shape (k, k)
+    df : float
+        Of the residual variance.
 
     Returns
     -------
     float
-        c with 2 Phi(-c) + (length / pi) exp(-c^2 / 2) = 1 - level, where length is that
-        of the path of the standardised forms (the tube formula: J. Sun and C. Loader,
+        c with 2 P(t > c) + (length / pi) (1 + c^2 / df)^(-df / 2) = 1 - level, where length is
+        that of the path of the standardised forms (the tube formula: J. Sun and C. Loader,
         Annals of Statistics 22:1328, 1994). Slightly conservative.
     """
     length = path_length(rows, covariance)
 
     def excess(c):
-        return 2 * stats.norm.sf(c) + length / math.pi * math.exp(-(c**2) / 2) - (1 - level)
+        tube = length / math.pi * math.exp(-df / 2 * math.log1p(c**2 / df))
+        return 2 * stats.t.sf(c, df) + tube - (1 - level)
 
-    return float(optimize.brentq(excess, 0.1, 20))
+    return float(optimize.brentq(excess, 0.1, 1e6))
 
 
 def path_length(rows, covariance) -> float:

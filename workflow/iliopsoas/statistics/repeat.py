@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from iliopsoas.files import KEY
-from iliopsoas.statistics import tests
+from iliopsoas.statistics import hypotheses
 from iliopsoas.statistics.agreement import bland_altman
 from iliopsoas.statistics.cohort import MEASURES, SEXES, require
 from iliopsoas.statistics.tables import describe
@@ -80,14 +80,14 @@ def repeat(both: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
                     row |= _change(part, measure)
                 rows.append(row)
     table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("p") + 1, "q", tests.benjamini_hochberg(table["p"]))
+    table.insert(table.columns.get_loc("p") + 1, "q", hypotheses.benjamini_hochberg(table["p"]))
     return table
 
 
 def _change(part, measure):
     first, second = part[f"{measure.column}_first"], part[f"{measure.column}_second"]
     change = second - first
-    test = tests.signed_rank(second, first)
+    test = hypotheses.signed_rank(second, first)
     yearly = describe(change / part["years"])
     # a percentage of a difference that may be 0 says nothing
     base = first.where(first > 0) if measure.column != "difference_ml" else first * math.nan
@@ -192,3 +192,8 @@ def bland_altman_table(found) -> pd.DataFrame:
             row = {"comparison": comparison, "measure": what, "unit": "%" if percent else "ml"}
             rows.append(row | bland_altman(a, b, percent))
     return pd.DataFrame(rows)
+
+
+def agreement_table(folds, both, volumes, others=None) -> pd.DataFrame:
+    """bland_altman.tsv of this run: see `comparisons` and `other_methods`."""
+    return bland_altman_table(comparisons(folds, both) + other_methods(volumes, others))

@@ -1,22 +1,14 @@
 """All statistics of a run: tables in, tables and report pages out."""
 
-from dataclasses import dataclass
+import inspect
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from iliopsoas import tables
 from iliopsoas.files import write_text, write_tsv
-from iliopsoas.statistics import (
-    associations,
-    cohort,
-    comparison,
-    diagnoses,
-    formats,
-    repeat,
-    sensitivity,
-    tables,
-    trend,
-)
+from iliopsoas.statistics import associations, cohort, formats, repeat, trend
 
 
 @dataclass(frozen=True)
@@ -52,27 +44,6 @@ class Options:
     seed: int = 2020
 
 
-CAPTIONS = {
-    "table1": "Table 1. Demographics of the {n:,} participants. Counts with percent of the whole "
-    "cohort, both sexes together; mean ± standard deviation.",
-    "table2": "Table 2. Iliopsoas muscle volumes of {n:,} participants. p: Wilcoxon rank-sum test "
-    "of women against men (normal approximation, tie and continuity correction); q: "
-    "Benjamini-Hochberg over the six tests; rank-biserial correlation, positive where women "
-    "have more.",
-    "table_s1": "Table S1. Participants with a diagnosis in each ICD-10 chapter and block (UK "
-    "Biobank field 41270), with percent of their sex. Counts below {min_cell} are withheld, and "
-    "totals that would reveal them.",
-    "cross_validation": "Table S2. Cross-validation by fold: Dice coefficient over both muscles "
-    "(mean ± standard deviation). Last row: mean and standard deviation of the folds' means.",
-}
-FORMATTERS = {
-    "table1": tables.table1_formatted,
-    "table2": tables.table2_formatted,
-    "table_s1": diagnoses.table_s1_formatted,
-    "cross_validation": tables.cross_validation_formatted,
-}
-
-
 def compute(
     volumes: pd.DataFrame,
     sample: pd.DataFrame,
@@ -104,10 +75,8 @@ def compute(
     Returns
     -------
     dict of DataFrame
-        flow, table1, table2, normality, correlations, sex_differences, asymmetry,
-        handedness, gam, gam_curve, acceleration, repeat, bland_altman, sensitivity, table_s1,
-        cross_validation (without rows, or with one that says why, where the input is
-        absent), and paper_comparison where `paper` is given.
+        Every table of `iliopsoas/tables/statistics.yaml`, by name; where its input is absent,
+        without rows, or with one that says why, and no paper_comparison without `paper`.
 
     Raises
     ------
@@ -124,45 +93,50 @@ def compute(
         for name, x, y in associations.CORRELATIONS
     ]
     both = repeat.pairs(everyone, options.instance, options.repeat_instance)
-    found = {
-        "flow": cohort.flow(volumes, sample, options.instance),
-        "table1": tables.table1(main, options.min_cell),
-        "table2": tables.table2(main),
-        "normality": associations.normality(main, options.seed),
-        "correlations": associations.correlations(main, pairs),
-        "sex_differences": associations.sex_differences(main),
-        "asymmetry": associations.asymmetry(main),
-        "handedness": associations.handedness(main, options.min_cell),
-        "gam": trend.summary(curves, options.age_column),
-        "gam_curve": trend.curve_table(curves),
-        "acceleration": trend.acceleration(main, curves, options.age_column, alpha=options.alpha),
-        "repeat": repeat.repeat(both, options.min_cell),
-        "bland_altman": repeat.bland_altman_table(
-            repeat.comparisons(folds, both) + repeat.other_methods(volumes, others)
-        ),
-        "sensitivity": sensitivity.sensitivity(main, flags, options.flag_severities),
+    given = asdict(options) | {
+        "volumes": volumes,
+        "sample": sample,
+        "everyone": everyone,
+        "table": main,
+        "curves": curves,
+        "pairs": pairs,
+        "both": both,
+        "diagnoses": diagnosed,
+        "folds": folds,
+        "flags": flags,
+        "paper": paper,
+        "others": others,
+        "x": options.age_column,
+        "severities": options.flag_severities,
     }
-    if diagnosed is None:
-        diagnosed = pd.DataFrame({"eid": [], "icd10": []}, dtype=str)
-    found["table_s1"] = diagnoses.table_s1(main, diagnosed, options.min_cell)
-    found["cross_validation"] = tables.cross_validation(folds)
-    if paper is not None:
-        numbers = paper if isinstance(paper, pd.DataFrame) else comparison.read_paper(paper)
-        run = comparison.run_values(found, main, folds, options.alpha)
-        found["paper_comparison"] = comparison.paper_comparison(numbers, run)
+    found = {}
+    for declared in tables.area("statistics"):
+        made = _call(declared.make, given | {"found": found})
+        if made is not None:
+            found[declared.name] = made
     return found
 
 
+def _call(reference: str, given: dict):
+    """Call a statistic with those of `given` that its parameters name."""
+    function = tables.load(reference)
+    return function(**{n: given[n] for n in inspect.signature(function).parameters if n in given})
+
+
 def write(found: dict, folder, options: Options | None = None) -> None:
-    """Write each table as <name>.tsv, and those of the paper also as <name>.html."""
+    """Write each table as <name>.tsv, and those that are pages also as <name>.html."""
     folder, options = Path(folder), options or Options()
     steps = found["flow"].set_index("step")["n"]
-    for name, table in found.items():
-        write_tsv(folder / f"{name}.tsv", table)
-        if name in FORMATTERS:
-            caption = CAPTIONS[name].format(n=steps["analysed"], min_cell=options.min_cell)
-            page = formats.to_html(FORMATTERS[name](table), caption)
-            write_text(folder / f"{name}.html", page)
+    for declared in tables.area("statistics"):
+        if declared.name not in found:
+            continue
+        table = found[declared.name]
+        tables.check(declared.path, table.columns)
+        write_tsv(folder / f"{declared.name}.tsv", table)
+        if declared.page:
+            caption = declared.page.format(n=steps["analysed"], min_cell=options.min_cell)
+            text = tables.load(declared.formatted)(table) if declared.formatted else table
+            write_text(folder / f"{declared.name}.html", formats.to_html(text, caption))
 
 
 def run_all(

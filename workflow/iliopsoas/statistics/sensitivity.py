@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 
 from iliopsoas.files import KEY
-from iliopsoas.statistics import associations, tests
+from iliopsoas.statistics import associations, hypotheses
 from iliopsoas.statistics.cohort import MEASURES, SEXES, require
-from iliopsoas.statistics.tables import describe
 
 
 def flagged(table: pd.DataFrame, flags: pd.DataFrame, severities=None) -> np.ndarray:
@@ -31,20 +30,20 @@ def main_results(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for measure in MEASURES:
         for sex in SEXES:
-            numbers = describe(table.loc[table["sex"] == sex, measure.column])
-            half = 1.96 * numbers["sd"] / np.sqrt(max(numbers["n"], 1))
+            values = table.loc[table["sex"] == sex, measure.column]
+            mean, low, high = associations.mean_interval(values.dropna())
             rows.append(
                 {
                     "result": f"mean {measure.column}",
                     "sex": sex,
-                    "n": numbers["n"],
-                    "value": numbers["mean"],
-                    "low": numbers["mean"] - half,
-                    "high": numbers["mean"] + half,
+                    "n": int(values.notna().sum()),
+                    "value": mean,
+                    "low": low,
+                    "high": high,
                 }
             )
         groups = [table.loc[table["sex"] == sex, measure.column] for sex in SEXES]
-        test = tests.rank_sum(*groups)
+        test = hypotheses.rank_sum(*groups)
         rows.append(
             {
                 "result": f"shift of {measure.column}",

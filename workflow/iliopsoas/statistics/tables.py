@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from iliopsoas.statistics import formats, tests
+from iliopsoas.statistics import formats, hypotheses
 from iliopsoas.statistics.cohort import ETHNICITIES, MEASURES, SEXES, TRAITS, by_sex, require
 from iliopsoas.statistics.disclosure import suppress_partition
 
@@ -143,7 +143,7 @@ def table2(table: pd.DataFrame) -> pd.DataFrame:
         for sex, group in by_sex(table):
             values[sex] = group[measure.column]
             row |= {f"{sex}_{name}": value for name, value in describe(values[sex]).items()}
-        test = tests.rank_sum(values["female"], values["male"])
+        test = hypotheses.rank_sum(values["female"], values["male"])
         row |= {
             "statistic": test.statistic,
             "p": test.p,
@@ -158,7 +158,7 @@ def table2(table: pd.DataFrame) -> pd.DataFrame:
         }
         rows.append(row)
     result = pd.DataFrame(rows)
-    return result.assign(q=tests.benjamini_hochberg(result["p"]))
+    return result.assign(q=hypotheses.benjamini_hochberg(result["p"]))
 
 
 def table2_formatted(exact: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import linalg, stats
 
-from iliopsoas.statistics import formats, gam
+from iliopsoas.statistics import formats, gam, hypotheses
 from iliopsoas.statistics.cohort import by_sex
 
 POINTS = 201
@@ -78,8 +78,8 @@ def curve_table(curves: dict, points: int = POINTS) -> pd.DataFrame:
     -------
     DataFrame
         sex, x, then fit, slope and bend (y per x, y per x squared), each with se, the
-        pointwise 95 % band (1.96 se; _low, _high) and, for slope and bend, the
-        simultaneous band (_all_low, _all_high), which holds along the whole curve.
+        pointwise 95 % band (t on the residual degrees of freedom; _low, _high) and, for slope
+        and bend, the simultaneous band (_all_low, _all_high), which holds along the whole curve.
     """
     parts = []
     for sex, curve in curves.items():
@@ -87,13 +87,13 @@ def curve_table(curves: dict, points: int = POINTS) -> pd.DataFrame:
             continue
         x = np.linspace(*curve.range, points)
         part = {"sex": sex, "x": x}
-        z = stats.norm.ppf(0.975)
+        z = stats.t.ppf(0.975, curve.residual_df)
         for order, name in enumerate(("fit", "slope", "bend")):
             value, error = curve.evaluate(x, order)
             part |= {name: value, f"{name}_se": error}
             part |= {f"{name}_low": value - z * error, f"{name}_high": value + z * error}
             if order:
-                c = gam.critical_value(curve.rows(x, order), curve.covariance)
+                c = gam.critical_value(curve.rows(x, order), curve.covariance, curve.residual_df)
                 part |= {
                     f"{name}_all_low": value - c * error,
                     f"{name}_all_high": value + c * error,
@@ -125,10 +125,10 @@ def broken_stick(x, y, inner: float = 0.1, step: float = 0.1, level: float = 0.9
 
     Notes
     -----
-    p is the tube formula's bound for the largest of the correlated t statistics over all
-    breaks (R. B. Davies, Biometrika 74:33, 1987, with the exact length of the path), so
-    searching for the break is paid for. Where a decline steepens evenly there is no one
-    break, and its interval is wide.
+    p is Hotelling's bound for the largest correlation of the residuals with a hinge over all
+    breaks (a tube around a path on the unit sphere: I. Johnstone and D. Siegmund, Annals of
+    Statistics 17:184, 1989), so searching for the break is paid for, at any n. Where a decline
+    steepens evenly there is no one break, and its interval is wide.
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     known = np.isfinite(x) & np.isfinite(y)
@@ -168,12 +168,13 @@ def broken_stick(x, y, inner: float = 0.1, step: float = 0.1, level: float = 0.9
     df = n - 4
     if rss <= 1e-12 * null:
         return result | {"note": "the two lines fit perfectly"}
-    t = math.sqrt(gain[best] / (rss / df))
+    share = gain[best] / null  # squared correlation
     length = float(
         np.sum(np.arccos(np.clip(np.sum(hinges[:, 1:] * hinges[:, :-1], axis=0), -1, 1)))
     )
     log_p = np.logaddexp(
-        math.log(2) + stats.norm.logsf(t), math.log(max(length, 1e-300) / math.pi) - t * t / 2
+        hypotheses.log_two_sided_t(math.sqrt(share * (n - 3) / (1 - share)), n - 3),
+        math.log(max(length, 1e-300) / math.pi) + (n - 4) / 2 * math.log1p(-share),
     )
     kept = breaks[null - gain <= rss * (1 + stats.f.ppf(level, 1, df) / df)]
     design = np.column_stack(
@@ -243,10 +244,8 @@ def acceleration(
         rows.append(row)
     female, male = rows
     difference = male["change"] - female["change"]
-    errors = [
-        (row["change_high"] - row["change_low"]) / (2 * stats.norm.ppf(0.975)) for row in rows
-    ]
-    half = stats.norm.ppf(0.975) * math.hypot(*errors)
+    half = _welch_half([row["change_high"] - row["change"] for row in rows],
+                       [row["n"] - 4 for row in rows])  # fmt: skip
     rows.append(
         {
             "sex": "male - female",
@@ -254,18 +253,30 @@ def acceleration(
             "change": difference,
             "change_low": difference - half,
             "change_high": difference + half,
-            "note": "each sex at its own break; interval by normal approximation",
+            "note": "each sex at its own break; interval by Welch's t",
         }
     )
-    return pd.DataFrame(rows).assign(method="broken stick, p by the tube formula")
+    return pd.DataFrame(rows).assign(method="broken stick, p by Hotelling's tube")
+
+
+def _welch_half(halves, df, level: float = 0.95) -> float:
+    """Half width of the interval of a difference, from two t intervals' half widths."""
+    if not np.isfinite(halves).all():
+        return math.nan
+    parts = [
+        (half / stats.t.ppf(0.5 + level / 2, n)) ** 2 for half, n in zip(halves, df, strict=True)
+    ]
+    if not sum(parts):
+        return 0.0
+    pooled = sum(parts) ** 2 / sum(part**2 / n for part, n in zip(parts, df, strict=True))
+    return stats.t.ppf(0.5 + level / 2, pooled) * math.sqrt(sum(parts))
 
 
 def _statement(sex, row, alpha):
     who = {"female": "women", "male": "men"}[sex]
     if not math.isfinite(row["p"]):
         return f"In {who} a change of slope could not be tested: {row['note']}."
-    p = formats.p_value(row["p"])
-    p = f"p {p}" if p.startswith("<") else f"p = {p}"
+    p = formats.p_equals(row["p"])
     if not row["accelerates"]:
         return f"In {who} no steepening of the decline with age was found ({p})."
     return (

@@ -43,12 +43,15 @@ class Phenotypes:
         source, problem, field, count: what was missing, refused or impossible.
     conflicting : set of str
         EIDs left out because their rows contradict each other.
+    participants : set of str
+        EIDs of all rows of all tables.
     """
 
     table: pd.DataFrame
     diagnoses: pd.DataFrame
     report: pd.DataFrame
     conflicting: set[str] = field(default_factory=set)
+    participants: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -106,6 +109,7 @@ def read_cohort(paths, instances=(2, 3), required=("sex", "age")) -> Phenotypes:
         ]
     _require(joined, required, instances, paths)
 
+    participants = set(joined.index.astype(str))
     joined = joined.drop(index=list(conflicts), errors="ignore")
     problems = Problems()
     visits = [_visit(joined, instance, problems) for instance in instances]
@@ -125,6 +129,7 @@ def read_cohort(paths, instances=(2, 3), required=("sex", "age")) -> Phenotypes:
         diagnoses=diagnoses,
         report=pd.DataFrame(report, columns=["source", "problem", "field", "count"]),
         conflicting={str(eid) for eid in conflicts},
+        participants=participants,
     )
 
 

@@ -101,9 +101,13 @@ def log_two_sided_t(t: float, df: float) -> float:
     )
 
 
+def _critical(level):
+    return R_QNORM_975 if level == LEVEL else stats.norm.ppf(0.5 + level / 2)
+
+
 def _invert(w, low, high, level):
     """Estimate and interval of a shift: the roots of the standardised rank statistic."""
-    z = R_QNORM_975 if level == LEVEL else stats.norm.ppf(0.5 + level / 2)
+    z = _critical(level)
     at_low, at_high = w(low, True), w(high, True)
 
     def root(target):
@@ -134,7 +138,9 @@ def rank_sum(x, y, intervals: bool = True, level: float = LEVEL) -> Result:
     Notes
     -----
     Normal approximation with tie and continuity correction: R's
-    ``wilcox.test(x, y, exact = FALSE, correct = TRUE, conf.int = TRUE)``.
+    ``wilcox.test(x, y, exact = FALSE, correct = TRUE, conf.int = TRUE)``. In groups so small
+    that not even complete separation is significant at 1 - `level`, R prints the smallest and
+    largest difference as interval; here it is missing and the note says so.
     """
     x, lost_x = _values(x)
     y, lost_y = _values(y)
@@ -179,6 +185,11 @@ def rank_sum(x, y, intervals: bool = True, level: float = LEVEL) -> Result:
             return (centred - (np.sign(centred) * 0.5 if corrected else 0)) / sigma
 
         estimate, low, high = _invert(w, xu[0] - yu[-1], xu[-1] - yu[0], level)
+        apart = n * m / 12 * ((n + m + 1) - own_ties / ((n + m) * (n + m - 1.0)))
+        if n * m / 2 - 0.5 < _critical(level) * math.sqrt(max(0.0, apart)):
+            low = high = math.nan
+            reached = f"too few values for a {level:.0%} interval"
+            note = "; ".join(part for part in (note, reached) if part)
     return dataclasses.replace(
         blank,
         statistic=u,
@@ -205,7 +216,8 @@ def signed_rank(x, y=None, intervals: bool = True, level: float = LEVEL) -> Resu
     Notes
     -----
     Normal approximation with tie and continuity correction: R's ``wilcox.test(x, y,
-    paired = TRUE, exact = FALSE, correct = TRUE, conf.int = TRUE)``.
+    paired = TRUE, exact = FALSE, correct = TRUE, conf.int = TRUE)``. Where R lowers the level
+    of the interval because `level` cannot be reached, it is missing and the note says so.
     """
     if y is None:
         difference, lost = _values(x)
@@ -255,11 +267,14 @@ def signed_rank(x, y=None, intervals: bool = True, level: float = LEVEL) -> Resu
             return (centred - (np.sign(centred) * 0.5 if corrected else 0)) / sigma
 
         smallest, largest = float(difference.min()), float(difference.max())
-        z = stats.norm.ppf(0.5 + level / 2)
+        z = _critical(level)
         reach = w(smallest, True), w(largest, True)
         if smallest < largest and reach[0] >= z and reach[1] <= -z:
             estimate, low, high = _invert(w, smallest, largest, level)
         else:
+            estimate = smallest
+            if smallest < largest:
+                estimate = brent(lambda d: w(d, False), smallest, largest)
             notes.append(f"too few distinct differences for a {level:.0%} interval")
     return dataclasses.replace(
         blank,

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from iliopsoas.statistics import tests
+from iliopsoas.statistics import hypotheses
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_ties_and_shifts_against_scipy(seed):
     rng = np.random.default_rng(seed)
     x, y = rng.integers(0, 8, 40).astype(float), rng.integers(1, 9, 35).astype(float)
-    found = tests.rank_sum(x, y)
+    found = hypotheses.rank_sum(x, y)
     expected = stats.mannwhitneyu(x, y, use_continuity=True, method="asymptotic")
     assert found.statistic == expected.statistic
     assert found.p == pytest.approx(expected.pvalue, rel=1e-10)
@@ -24,34 +24,36 @@ def test_ties_and_shifts_against_scipy(seed):
 def test_intervals_do_not_change_with_the_order_of_the_groups():
     rng = np.random.default_rng(1)
     x, y = rng.normal(0, 1, 300), rng.normal(0.4, 1, 250)
-    a, b = tests.rank_sum(x, y), tests.rank_sum(y, x)
+    a, b = hypotheses.rank_sum(x, y), hypotheses.rank_sum(y, x)
     assert (a.estimate, a.low, a.high) == pytest.approx((-b.estimate, -b.high, -b.low), abs=2e-4)
     assert a.estimate == pytest.approx(np.median(x[:, None] - y), abs=2e-4)
 
 
 def test_missing_values_are_left_out_and_counted():
     x = np.array([1.0, np.nan, 3, 4, 9])
-    assert tests.rank_sum(x, [2, 5, np.nan]).missing == 2
-    assert tests.spearman(x, [1, 2, np.nan, 5, 4]).n == 3
-    assert tests.signed_rank(x, [0, 1, 1, np.inf, 2]).missing == 2
+    assert hypotheses.rank_sum(x, [2, 5, np.nan]).missing == 2
+    assert hypotheses.spearman(x, [1, 2, np.nan, 5, 4]).n == 3
+    assert hypotheses.signed_rank(x, [0, 1, 1, np.inf, 2]).missing == 2
 
 
 @pytest.mark.parametrize(
     ("result", "reason"),
     [
-        (tests.rank_sum([], [1, 2]), "empty"),
-        (tests.rank_sum([np.nan], [1, 2]), "empty"),
-        (tests.rank_sum([2, 2], [2, 2, 2]), "equal"),
-        (tests.signed_rank([], []), "no pairs"),
-        (tests.signed_rank([1, 2], [1, 2]), "zero"),
-        (tests.spearman([1, 2], [3, 4]), "2 pairs"),
-        (tests.spearman([1, 1, 1], [1, 2, 3]), "constant"),
-        (tests.shapiro([1, 2]), "2 values"),
-        (tests.shapiro([3, 3, 3, 3]), "equal"),
-        (tests.kruskal([[1, 2], []]), "1 groups"),
-        (tests.adjusted_difference([1, 2, 3, 4], [1, 2, 3, 4], [True] * 4)[0], "one group"),
+        (hypotheses.rank_sum([], [1, 2]), "empty"),
+        (hypotheses.rank_sum([np.nan], [1, 2]), "empty"),
+        (hypotheses.rank_sum([2, 2], [2, 2, 2]), "equal"),
+        (hypotheses.signed_rank([], []), "no pairs"),
+        (hypotheses.signed_rank([1, 2], [1, 2]), "zero"),
+        (hypotheses.spearman([1, 2], [3, 4]), "2 pairs"),
+        (hypotheses.spearman([1, 1, 1], [1, 2, 3]), "constant"),
+        (hypotheses.shapiro([1, 2]), "2 values"),
+        (hypotheses.shapiro([3, 3, 3, 3]), "equal"),
+        (hypotheses.kruskal([[1, 2], []]), "1 groups"),
+        (hypotheses.adjusted_difference([1, 2, 3, 4], [1, 2, 3, 4], [True] * 4)[0], "one group"),
         (
-            tests.adjusted_difference([1, 2, 3, 5], [1, 1, 1, 1], [True, True, False, False])[0],
+            hypotheses.adjusted_difference([1, 2, 3, 5], [1, 1, 1, 1], [True, True, False, False])[
+                0
+            ],
             "does not vary",
         ),
     ],
@@ -65,8 +67,8 @@ def test_what_cannot_be_tested_has_a_reason_and_no_number(result, reason):
 def test_zero_differences_take_no_part():
     rng = np.random.default_rng(3)
     difference = rng.normal(1, 2, 30)
-    plain = tests.signed_rank(difference)
-    padded = tests.signed_rank(np.concatenate([difference, np.zeros(12)]))
+    plain = hypotheses.signed_rank(difference)
+    padded = hypotheses.signed_rank(np.concatenate([difference, np.zeros(12)]))
     assert padded.p == plain.p
     assert padded.n == 42
     assert "12 zero" in padded.note
@@ -75,29 +77,29 @@ def test_zero_differences_take_no_part():
 def test_p_that_no_double_holds_keeps_its_logarithm():
     rng = np.random.default_rng(4)
     x = rng.normal(0, 1, 20000)
-    found = tests.spearman(x, x + rng.normal(0, 0.5, 20000))
+    found = hypotheses.spearman(x, x + rng.normal(0, 0.5, 20000))
     assert found.p > 0
     assert found.log10_p < -1000
     # Student's t at 10 degrees of freedom has a closed tail: compare where p still fits
     for t in (3.0, 1e3, 1e20):
-        assert tests.log_two_sided_t(t, 10) == pytest.approx(
+        assert hypotheses.log_two_sided_t(t, 10) == pytest.approx(
             stats.t.logsf(t, 10) + math.log(2), rel=1e-9
         )
     # and beyond: p of df = 2 is 1 - t / sqrt(2 + t^2), about 1 / t^2
-    assert tests.log_two_sided_t(1e150, 2) == pytest.approx(-300 * math.log(10), rel=1e-9)
-    assert tests.log_two_sided_t(1e154, 2) == pytest.approx(-308 * math.log(10), rel=1e-9)
+    assert hypotheses.log_two_sided_t(1e150, 2) == pytest.approx(-300 * math.log(10), rel=1e-9)
+    assert hypotheses.log_two_sided_t(1e154, 2) == pytest.approx(-308 * math.log(10), rel=1e-9)
 
 
 def test_normality_above_the_limit_uses_a_stated_subsample():
     x = np.random.default_rng(5).normal(0, 1, 12000)
-    a, b = tests.shapiro(x), tests.shapiro(x[::-1])
+    a, b = hypotheses.shapiro(x), hypotheses.shapiro(x[::-1])
     assert "random 5000 of 12000" in a.note
     assert a == b  # not the order of rows decides who is drawn
     assert a.n == 12000
 
 
 def test_q_counts_only_tests_that_were_made():
-    q = tests.benjamini_hochberg([0.01, np.nan, 0.02])
+    q = hypotheses.benjamini_hochberg([0.01, np.nan, 0.02])
     assert q[0] == pytest.approx(0.02)
     assert math.isnan(q[1])
-    assert np.isnan(tests.benjamini_hochberg([np.nan])).all()
+    assert np.isnan(hypotheses.benjamini_hochberg([np.nan])).all()

@@ -1,0 +1,212 @@
+"""Every table is declared once; what the code writes and reads is what is declared."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from iliopsoas import files, statistics, tables
+from iliopsoas.figures.paper import split
+from iliopsoas.masks import volumes
+from iliopsoas.phantom.phenotypes import paper_cohort
+from iliopsoas.qc import evidence, flags, quality
+from iliopsoas.qc.checks import CHECKS
+from iliopsoas.sampling import record
+from iliopsoas.sampling.plan import MANIFEST_COLUMNS, SAMPLE_COLUMNS
+from iliopsoas.stages.shards import LEDGER_COLUMNS
+from iliopsoas.status import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_column_has_unit_and_definition():
+    for table in tables.every():
+        assert table.rows
+        for name, (unit, definition) in table.columns.items():
+            assert unit.strip(), f"{table.path}: {name}"
+            assert len(definition) > 1, f"{table.path}: {name}"
+        assert table.sometimes <= set(table.columns), table.path
+
+
+def test_what_may_leave_says_what_its_numbers_rest_on():
+    from iliopsoas.egress import withholding
+
+    for table in tables.every():
+        assert table.access in ("individual", "inside", "released"), table.path
+        if table.access != "released":
+            assert not any((table.report, table.rests_on, table.protect)), table.path
+            continue
+        assert not {"eid", "instance", "scan"} & set(table.columns), table.path
+        assert table.rests_on or table.protect, f"{table.path}: nothing is withheld"
+        if table.protect:
+            assert callable(getattr(withholding, table.protect))
+        for name in (*table.summed, *table.rests_on, *(of[0] for of in table.quantiles.values())):
+            assert table.unit(name) == "count", f"{table.path}: {name}"
+
+
+def test_names_are_read_without_anything_heavy():
+    code = (
+        "import sys; from iliopsoas import tables;"
+        "assert 'table2' in tables.names('statistics') and 'flags' in tables.names('qc');"
+        "assert 'table2' in tables.pages();"
+        "sys.exit(any(name in sys.modules for name in ('pandas', 'numpy', 'scipy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [
+        ("volumes.tsv", list(volumes.COLUMNS)),
+        ("cohort/sample.tsv", SAMPLE_COLUMNS),
+        ("shards/demo-0001/manifest.tsv", MANIFEST_COLUMNS),
+        ("cohort/manifests.tsv", MANIFEST_COLUMNS),
+        ("cohort/draws.tsv", record.COLUMNS),
+        ("cohort/seen.tsv", record.SEEN_COLUMNS),
+        ("qc/flags.tsv", flags.FLAG_COLUMNS),
+        ("qc/summary.tsv", flags.SUMMARY_COLUMNS),
+        (
+            "model/fold-1/quality.tsv",
+            [*files.KEY, "side", "fault", "dice", "automatic_ml", "manual_ml", *quality.FEATURES],
+        ),
+    ],
+)
+def test_columns_are_those_that_the_code_writes(path, header):
+    tables.check(path, header)
+
+
+@pytest.mark.parametrize("folds", [True, False])
+def test_every_statistic_is_made_and_written_as_declared(tmp_path, folds):
+    measured, sample, diagnoses = split(paper_cohort(60, 5, repeats=20))
+    validation = None
+    if folds:
+        rng = np.random.default_rng(0)
+        rows = [
+            {"fold": fold, "eid": f"{fold}{k}", "instance": "2", "side": side,
+             "dice": rng.uniform(0.8, 0.9), "automatic_ml": 400 + rng.normal(), "manual_ml": 400.0}
+            for fold in (1, 2) for k in range(4) for side in ("left", "right")
+        ]  # fmt: skip
+        validation = pd.DataFrame(rows)
+    raised = measured[["eid", "instance"]][:3].assign(flag="a", severity="serious")
+    paper = ROOT / "resources/paper.tsv"
+    found = statistics.run_all(
+        measured, sample, diagnoses, validation, raised if folds else None, tmp_path, paper=paper
+    )
+    assert list(found) == tables.names("statistics")
+    assert {path.stem for path in tmp_path.glob("*.tsv")} == set(found)
+    assert {path.stem for path in tmp_path.glob("*.html")} == set(tables.pages())
+    for name in found:
+        tables.check(f"statistics/{name}.tsv", files.read_tsv(tmp_path / f"{name}.tsv").columns)
+
+
+def test_a_misspelt_column_is_not_written(tmp_path, monkeypatch):
+    from iliopsoas.statistics import associations
+
+    measured, sample, _ = split(paper_cohort(20, 5))
+    right = associations.asymmetry
+    monkeypatch.setattr(
+        associations, "asymmetry", lambda table: right(table).assign(diference_ml=1.0)
+    )
+    with pytest.raises(InputError, match=r"statistics/asymmetry.tsv.*undeclared: diference_ml"):
+        statistics.run_all(measured, sample, None, None, None, tmp_path)
+    assert not (tmp_path / "asymmetry.tsv").exists()
+
+
+def test_a_shard_s_ledger_and_the_cohort_s_table_are_told_apart():
+    ledger = tables.table_of("shards/demo-0001/volumes.tsv")
+    assert tuple(LEDGER_COLUMNS) == tables.LEDGER
+    assert set(LEDGER_COLUMNS) <= set(ledger.columns)
+    assert set(evidence.COLUMNS) <= set(ledger.columns)
+    assert tables.table_of("shards/volumes.tsv").columns == volumes.COLUMNS
+    assert tables.table_of("nowhere.tsv") is None
+
+
+def test_an_undeclared_table_and_an_unknown_or_lacking_column_are_named():
+    with pytest.raises(InputError, match=r"nowhere.tsv: no such table"):
+        tables.check("nowhere.tsv", ["eid"])
+    with pytest.raises(InputError, match="undeclared: colour; absent: fold"):
+        tables.check("model/folds.tsv", ["eid", "instance", "colour"])
+
+
+def test_places_in_names_stand_for_one_word():
+    table = tables.table_of("statistics/cross_validation.tsv")
+    assert table.undeclared(["left_dice_mean", "upper_dice_mean", "left_right_dice_mean"]) == [
+        "upper_dice_mean",
+        "left_right_dice_mean",
+    ]
+
+
+class Watched(pd.DataFrame):
+    """A table that remembers which of its columns were asked for."""
+
+    _metadata = ("asked",)
+
+    @property
+    def _constructor(self):
+        return Watched
+
+    def __contains__(self, name):
+        self.attrs["asked"].add(name)
+        return super().__contains__(name)
+
+    def __getitem__(self, name):
+        if isinstance(name, str):
+            self.attrs["asked"].add(name)
+        return super().__getitem__(name)
+
+    def get(self, name, default=None):
+        self.attrs["asked"].add(name)
+        return super().get(name, default)
+
+
+def known_to_checks() -> set:
+    """Columns of the cohort table of `evidence.cohort`, by the declarations."""
+    known = {"quality.predicted_dice"}
+    for path in ("cohort/sample.tsv", "volumes.tsv"):
+        known |= set(tables.table_of(path).columns)
+    for stage in volumes.STAGES:
+        declared = tables.table_of(f"shards/demo-0001/{stage}.tsv")
+        known |= {f"{stage}.{name}" for name in declared.columns}
+    return known
+
+
+def declared_for_checks(name: str) -> bool:
+    stage, _, column = name.partition(".")
+    if not column or stage == "quality":
+        return name in known_to_checks()
+    return tables.table_of(f"shards/demo-0001/{stage}.tsv").declared(column) is not None
+
+
+def undeclared_reads(value, columns=()) -> list[str]:
+    """Columns that a check asks for and no stage writes."""
+    cohort = Watched({name: np.arange(1.0, 41.0) for name in {*known_to_checks(), *columns}})
+    cohort["status"], cohort["sex"], cohort["centre"] = "ok", "female", "a"
+    cohort.attrs["asked"] = set()
+    value(cohort)
+    asked = sorted(name for name in cohort.attrs["asked"] if isinstance(name, str))
+    return [name for name in asked if not declared_for_checks(name)]
+
+
+@pytest.mark.filterwarnings("ignore:The design matrix is rank-deficient")
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_reads_only_columns_that_a_stage_writes(name):
+    needs = {column for need in CHECKS[name].needs for column in need.split("|")}
+    assert all(map(declared_for_checks, needs)), needs
+    assert undeclared_reads(CHECKS[name].value, needs) == []
+
+
+def test_a_check_that_reads_a_misspelt_column_is_found():
+    assert undeclared_reads(lambda cohort: "dixon.snrr" in cohort) == ["dixon.snrr"]
+    assert undeclared_reads(lambda cohort: cohort.get("dixon.snrr")) == ["dixon.snrr"]
+
+
+def test_the_page_of_columns_lists_every_table_and_its_declarations():
+    page = (ROOT / "docs/columns.md").read_text()
+    for name in (*tables.AREAS, "common"):
+        assert f"(../workflow/iliopsoas/tables/{name}.yaml)" in page
+    headings = re.findall(r"(?m)^## `(.*)`$", tables.markdown())
+    assert headings == [table.path for table in tables.every()]
