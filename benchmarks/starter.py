@@ -113,7 +113,9 @@ def scan(ct, body, rng):
     deep = np.clip(_depth(labels > 0, hips, spacing) / _depth(mask, (right, left), mm), 0.7, 1.4)
     scale = np.array([across, deep, along]) * mm / spacing
     middle_ct, middle = hips.mean(0), (right + left) / 2
-    axes = list(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in shape], indexing="ij", sparse=True))
+    axes = list(
+        np.meshgrid(*[np.arange(n, dtype=np.float32) for n in shape], indexing="ij", sparse=True)
+    )
     axes[2] = axes[2] + low
     fields = [_noise(rng, [n // 4 for n in shape], 5) * rng.uniform(0.5, 2.0) for _ in range(3)]
     at = [
@@ -153,7 +155,9 @@ def scan(ct, body, rng):
     whole[place] = np.clip(water, 0, 400)
     truth[place] = np.select([share[0] > 0.5, share[1] > 0.5], [1, 2])
     missed = {
-        key: tuple(int(round(n + e)) for n, e in zip(point, rng.normal(0, (1.5, 1, 2)), strict=True))
+        key: tuple(
+            int(round(n + e)) for n, e in zip(point, rng.normal(0, (1.5, 1, 2)), strict=True)
+        )
         for key, point in points.items()
     }
     return whole, truth, missed

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from iliopsoas import starter
 from iliopsoas.status import InputError, Verdict
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -192,6 +193,11 @@ class Training(Section):
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Arithmetic of training; the narrower ones need a GPU that has them."
     )
+    start: str | None = Field(
+        None,
+        description="Weights that training begins with: a file or `starter`, for a network of the"
+        " same filters and variant; random ones when empty, as in the paper.",
+    )
     sweep_rates: list[Positive] = Field(
         [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6], description="Learning rates of the sweep."
     )
@@ -203,12 +209,19 @@ class Segmentation(Section):
     """Network output to masks."""
 
     weights: str | None = Field(
-        None, description="Weights to use instead of training: our own or the published .h5."
+        None,
+        description="Weights to use instead of training: our own or the published .h5, or `starter`,"
+        " the package's own network, which has seen synthetic people only. Empty: trained on the"
+        " annotations or, where no release has any, `starter`.",
     )
     weights_sha256: str | None = Field(
         None, description="SHA-256 the weights file must have; none records it unchecked."
     )
-    threshold: Share = Field(0.5, description="Probability from which a voxel is muscle.")
+    threshold: Share | None = Field(
+        None,
+        description="Probability from which a voxel is muscle; when empty, what the weights were"
+        " calibrated to, or 0.5 where they name nothing.",
+    )
     batch_size: Count = Field(2, description="Crops per forward pass, both sides counted.")
     ensemble: bool = Field(
         False, description="Average the fold models' probabilities instead of the final model's."
@@ -435,6 +448,17 @@ class Config(Section):
     figures: Figures = Figures()
     egress: Egress = Egress()
     run: Run = Run()
+
+    @model_validator(mode="after")
+    def _starter_where_nothing_else(self):
+        """Name the starter network's file where it is asked for, or nothing else can be used."""
+        weights = self.segmentation.weights
+        if weights is None and not any(release.annotations for release in self.releases):
+            weights = starter.NAME
+        if weights == starter.NAME:
+            chosen = self.segmentation.model_copy(update={"weights": str(starter.WEIGHTS)})
+            object.__setattr__(self, "segmentation", chosen)
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self):

@@ -33,9 +33,7 @@ _GET_AGAIN = (
 )
 
 
-def save_weights(
-    path, model: keras.Model, description: dict, dtype: str = "float32"
-) -> None:
+def save_weights(path, model: keras.Model, description: dict, dtype: str = "float32") -> None:
     """Write our own weights file, and ``<name>.json`` beside it.
 
     Parameters

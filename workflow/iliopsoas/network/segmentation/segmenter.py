@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from iliopsoas import files, starter
 from iliopsoas.crops import CROP_SHAPE, coarsen, refine
 from iliopsoas.logs import log
 from iliopsoas.network import weights
@@ -36,7 +37,9 @@ class Segmenter:
         Goes into every record: the hash of the weights, for instance.
     """
 
-    def __init__(self, models, factor=1, threshold=THRESHOLD, batch_size=2, flip=False, provenance=None):
+    def __init__(
+        self, models, factor=1, threshold=THRESHOLD, batch_size=2, flip=False, provenance=None
+    ):
         self.models = list(models)
         if not self.models:
             raise InputError("segmentation: there is no model")
@@ -93,6 +96,7 @@ class Segmenter:
         provenance = {
             "weights_sha256": ",".join(description["sha256"] for description in descriptions),
             "models": len(models),
+            "network": _name(descriptions),
         }
         if threshold is None:
             own = [description.get("threshold", THRESHOLD) for description in descriptions]
@@ -179,6 +183,14 @@ class Segmenter:
             ) from None
         self.batch_size = self.batch_size // 2
         log.warning("segmentation: out of memory, going on with batches of %d", self.batch_size)
+
+
+def _name(descriptions) -> str:
+    """What the tables call the network: starter, published or own."""
+    known = {files.sha256(starter.WEIGHTS): starter.NAME} if starter.WEIGHTS.exists() else {}
+    known[weights.PUBLISHED_SHA256] = "published"
+    names = {known.get(description["sha256"], "own") for description in descriptions}
+    return ",".join(sorted(names))
 
 
 def _factor(description) -> int:

@@ -2,14 +2,18 @@
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 
-from iliopsoas.network import training
+from iliopsoas.logs import log
+from iliopsoas.network import segmentation, training, weights
 from iliopsoas.network.augmentation import Transform
 from iliopsoas.network.starter import bodies, randomisation
 
-HELD_OUT = 1_000_003  # added to the seed of the bank that nothing is trained on
+HELD_OUT = 1_000_003  # added to the seed: samples that nothing is trained on
+FOLLOWED = 10  # of them whose loss is followed
 
 
 class Samples:
@@ -55,3 +59,77 @@ def held_out(bank, number: int, recipe):
     samples = Samples(bank, recipe, 0)
     made = [samples.make(recipe.seed + HELD_OUT, n) for n in range(number)]
     return [image for image, _ in made], [label for _, label in made]
+
+
+def train(folder, output, passes, *, bodies_seen: int, bodies_held_out: int, seed: int) -> None:
+    """Train the starter from seeds: a pass goes on where the last one ended.
+
+    Parameters
+    ----------
+    folder : path
+        Of the work: the bank of bodies, a folder of `training.train` for each pass. Work that
+        was stopped goes on from there.
+    output : path
+        Weights file to write, in half precision, with ``.json`` beside it.
+    passes : sequence of (training.Recipe, int)
+        The recipe and the steps per epoch of each pass.
+    bodies_seen, bodies_held_out : int
+        Bodies that are trained on, and others that choose the threshold.
+    seed : int
+        Of the bodies; those held out have another.
+    """
+    folder = Path(folder)
+    seen = bodies.open_bank(folder / "bodies", bodies_seen, seed, _drawn)
+    unseen = bodies.open_bank(folder / "bodies", bodies_held_out, seed + 1, _drawn)
+    start = None
+    for number, (recipe, steps) in enumerate(passes, 1):
+        place = folder / f"pass-{number}"
+        images, labels = held_out(unseen, FOLLOWED, recipe)
+        model = training.train(
+            images,
+            labels,
+            place,
+            replace(recipe, start=start and str(start)),
+            validation=range(FOLLOWED),
+            samples=Samples(seen, recipe, steps),
+            description={"bodies": bodies_seen, "seed": seed, "steps": steps},
+            what=f"starter, pass {number} of {len(passes)}",
+        )
+        start = place / "model.h5"
+    described = weights.read_description(start)
+    kept = {key: described[key] for key in (*weights.ARCHITECTURE, "coarsen")}
+    kept |= {
+        "trained_on": "synthetic people only (iliopsoas.network.starter)",
+        "licence": "MIT",
+        "bodies": bodies_seen,
+        "seed": seed,
+        "passes": [
+            {"steps": steps * recipe.epochs} | asdict(recipe) | {"start": None}
+            for recipe, steps in passes
+        ],
+    }
+    weights.save_weights(output, model, kept, "float16")
+    kept["threshold"] = calibrate(output, unseen, recipe)
+    weights.save_weights(output, model, kept, "float16")
+
+
+def _drawn(done, number):
+    log.info("starter: body %d of %d drawn", done, number)
+
+
+def calibrate(path, bank, recipe, number: int = 40) -> float:
+    """Threshold at which the masks of held-out samples have their true volume altogether."""
+    model, _ = weights.open_model(path)
+    segmenter = segmentation.Segmenter([model], recipe.coarsen)
+    images, labels = held_out(bank, number, recipe)
+    true = sum(float(label.sum()) for label in labels) * recipe.coarsen**3
+    probabilities = [
+        segmenter.finest(np.asarray(model.predict_on_batch(image[None, ..., None]))[0, ..., 0])
+        for image in images
+    ]
+    levels = np.arange(0.2, 0.8, 0.01)
+    found = [
+        sum(segmentation.post_process(p, level).mask.sum() for p in probabilities)
+        for level in levels
+    ]
+    return float(np.round(np.interp(-true, -np.array(found, float), levels), 2))

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from iliopsoas import files
+from iliopsoas import files, starter
 from iliopsoas.logs import log
 from iliopsoas.network import augmentation, weights
 from iliopsoas.network.architecture import build_network, is_out_of_memory, just_in_time, logits
@@ -37,7 +37,6 @@ def train(
     indices=None,
     validation=(),
     samples=None,
-    start=None,
     participants=None,
     description: dict | None = None,
     resume: bool = True,
@@ -65,9 +64,6 @@ def train(
     samples : optional
         What is trained on instead of crops of `images`: `steps` an epoch, and `batches(epoch)`
         that yields as `samples.Batches` does and depends on the epoch alone.
-    start : path, optional
-        Weights to begin with, our own or published ones, of a network of the same filters and
-        variant; the size of the crops may differ. Default: random ones.
     participants : list of (eid, instance), optional
         Of every crop, for ``participants.tsv``.
     description : dict, optional
@@ -95,10 +91,11 @@ def train(
     if set(indices) & set(validation):
         raise ValueError("a crop is both trained on and validated on")
     shape = (*np.shape(images[(indices or validation)[0]]), 1)
-    begun = () if start is None else (files.sha256(start),)
-    fingerprint = files.fingerprint(
-        asdict(recipe), shape, indices, validation, description, *begun
-    )
+    start = starter.path_of(recipe.start)
+    begun = {name: value for name, value in asdict(recipe).items() if name != "start"}
+    if start:
+        begun["start"] = weights.read_description(start)["sha256"]
+    fingerprint = files.fingerprint(begun, shape, indices, validation, description)
 
     model = build_network(
         shape,
@@ -157,9 +154,8 @@ def train(
         folder / "model.h5",
         model,
         (description or {})
-        | {"input_shape": list(shape), "recipe": asdict(recipe), "fingerprint": fingerprint}
+        | {"input_shape": list(shape), "recipe": begun, "fingerprint": fingerprint}
         | {key: getattr(recipe, key) for key in ("base_filters", "variant", "coarsen")}
-        | ({"start_sha256": begun[0]} if begun else {})
         | {"crops": len(indices), "epochs": len(history), "last_epoch": history[-1]},
     )
     # withdrawn.json: that the model that was here before holds participants who have withdrawn
