@@ -155,9 +155,7 @@ def scan(ct, body, rng):
     whole[place] = np.clip(water, 0, 400)
     truth[place] = np.select([share[0] > 0.5, share[1] > 0.5], [1, 2])
     missed = {
-        key: tuple(
-            int(round(n + e)) for n, e in zip(point, rng.normal(0, (1.5, 1, 2)), strict=True)
-        )
+        key: tuple(round(n + e) for n, e in zip(point, rng.normal(0, (1.5, 1, 2)), strict=True))
         for key, point in points.items()
     }
     return whole, truth, missed
@@ -169,7 +167,7 @@ def _grown(field, shape):
 
 def _depth(inside, hips, spacing):
     """Depth of the body in mm, 45 mm above the hips."""
-    z = int(round(np.mean([hip[2] for hip in hips]) + 45 / spacing[2]))
+    z = round(np.mean([hip[2] for hip in hips]) + 45 / spacing[2])
     rows = np.flatnonzero(inside[:, :, z].any(0))
     return (rows[-1] - rows[0]) * spacing[1]
 

@@ -210,9 +210,9 @@ class Segmentation(Section):
 
     weights: str | None = Field(
         None,
-        description="Weights to use instead of training: our own or the published .h5, or `starter`,"
-        " the package's own network, which has seen synthetic people only. Empty: trained on the"
-        " annotations or, where no release has any, `starter`.",
+        description="Weights to use instead of training: our own or the published .h5, or"
+        " `starter`, the package's own network, which has seen synthetic people only. Empty:"
+        " trained on the annotations or, where no release has any, `starter`.",
     )
     weights_sha256: str | None = Field(
         None, description="SHA-256 the weights file must have; none records it unchecked."

@@ -19,7 +19,7 @@ COMMON = {
 # At a third of the resolution a step costs a third; half of it is learned last.
 PASSES = (
     (Recipe(**COMMON, coarsen=3, epochs=15, learning_rate=1.5e-3, seed=2020), 100),
-    (Recipe(**COMMON, coarsen=2, epochs=12, learning_rate=7e-4, seed=2021), 50),
+    (Recipe(**COMMON, coarsen=2, epochs=10, learning_rate=1e-3, seed=2021), 40),
 )
 
 

@@ -134,7 +134,7 @@ def draw(rng) -> Parameters:
         + tuple(rng.uniform(0, 2 * np.pi, 2)),
         warp=(rng.uniform(0, 6.0), rng.uniform(0, 2.0)),
         muscle_warp=(rng.uniform(0, 4.0), rng.uniform(0, 1.5)),
-        swelling=(rng.normal(0, 1.0), rng.uniform(0, 1.5), rng.normal(0, 0.8)),
+        swelling=(rng.normal(-0.5, 1.3), rng.uniform(0, 1.3), rng.normal(0, 0.8)),
         bone_wins=bool(often[0] < 0.85),
         signal=_signal(rng),
         muscle_signal=float(np.clip(rng.normal(1, 0.05), 0.85, 1.15)),
