@@ -14,6 +14,7 @@ exit codes:
 """
 MEASURE = """\
 examples:
+  iliopsoas measure scan.zip -o out      with the package's own starter network
   iliopsoas measure 1234567_20201_2_0.zip -o out --weights model.h5
   iliopsoas measure dicom_folder -o out --weights model.h5 --json
   iliopsoas measure water.nii.gz --fat fat.nii.gz -o out --weights model.h5

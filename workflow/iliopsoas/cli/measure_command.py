@@ -92,12 +92,11 @@ def _measure(options, weights, output, record) -> tuple[dict, str]:
     else:
         log.info("segmenting")
         mask, segmented = _segment(options, weights, arrays[0], found)
-        by = starter.NOTE if weights == starter.WEIGHTS else "the weights given"
-        record["mask"] = {"source": "network", "network": by} | segmented
+        record["mask"] = {"source": "network"} | segmented
 
     log.info("measuring")
     result = {"status": "ok"}  # first, as in the workflow's table
-    result["mask_by"] = record["mask"].get("network", "the manual mask")
+    result["network"] = record["mask"].get("network")
     result |= volumes.measure(mask, water.affine, *arrays, height_cm=options.height)
     record["evidence"] = evidence.gather(
         mask, water.affine, arrays[0], np.asanyarray(body.dataobj), found
@@ -173,7 +172,8 @@ def _text(result: dict) -> str:
         lines.append(f"{'index':6} {result['imi_ml_m2']:8.1f} ml/m2")
     for side in grid.SIDES if "annotation" in result else ():
         lines.append(f"Dice, {side}: {result['annotation'][f'dice_{side}']:.4f}")
-    lines.append(f"mask by {result['mask_by']}")
+    if result["network"] == starter.NAME:
+        lines.append(f"mask by {starter.NOTE}")
     if result.get("missing_reason"):
         lines.append(result["missing_reason"])
     lines += [f"{flag['severity']}: {flag['reading']} ({flag['flag']})" for flag in result["flags"]]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from iliopsoas.crops import CROP_SHAPE
 from iliopsoas.logs import log
 from iliopsoas.network import segmentation, training, weights
 from iliopsoas.network.augmentation import Transform
@@ -96,21 +97,36 @@ def train(folder, output, passes, *, bodies_seen: int, bodies_held_out: int, see
             what=f"starter, pass {number} of {len(passes)}",
         )
         start = place / "model.h5"
-    described = weights.read_description(start)
-    kept = {key: described[key] for key in (*weights.ARCHITECTURE, "coarsen")}
-    kept |= {
+    about = {"bodies": bodies_seen, "seed": seed}
+    about["passes"] = [asdict(recipe) | {"steps_per_epoch": steps} for recipe, steps in passes]
+    write(output, model, recipe, unseen, about)
+
+
+def write(output, model, recipe, unseen, about: dict) -> None:
+    """Write the trained network in half precision, with the threshold it is calibrated to.
+
+    Parameters
+    ----------
+    output : path
+    model : keras.Model
+    recipe : training.Recipe
+        Of the last pass.
+    unseen : list of bodies.Body
+        Bodies that choose the threshold.
+    about : dict
+        How it was trained, for the file's description.
+    """
+    description = {
+        "input_shape": [*(n // recipe.coarsen for n in CROP_SHAPE), 1],
+        "base_filters": recipe.base_filters,
+        "variant": recipe.variant,
+        "coarsen": recipe.coarsen,
         "trained_on": "synthetic people only (iliopsoas.network.starter)",
         "licence": "MIT",
-        "bodies": bodies_seen,
-        "seed": seed,
-        "passes": [
-            {"steps": steps * recipe.epochs} | asdict(recipe) | {"start": None}
-            for recipe, steps in passes
-        ],
-    }
-    weights.save_weights(output, model, kept, "float16")
-    kept["threshold"] = calibrate(output, unseen, recipe)
-    weights.save_weights(output, model, kept, "float16")
+    } | about
+    weights.save_weights(output, model, description, "float16")
+    description["threshold"] = calibrate(output, unseen, recipe)
+    weights.save_weights(output, model, description, "float16")
 
 
 def _drawn(done, number):
