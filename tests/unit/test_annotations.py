@@ -216,7 +216,7 @@ def test_mask_drawn_on_the_exported_water_image(tmp_path, truth, body):
 def test_an_exported_mask_comes_back_as_it_was_with_its_sides_named(tmp_path, truth, body):
     water = grid.las_image(np.ones(SHAPE, np.int16), AFFINE)
     path = annotations.export_mask(truth, AFFINE, tmp_path, "1000001", "2")
-    assert not index_masks(tmp_path)["annotation"]  # nobody has looked at it yet
+    assert index_masks(tmp_path).empty  # nobody has looked at it yet
     corrected = path.rename(tmp_path / "1000001_2.seg.nrrd")
     np.testing.assert_array_equal(annotations.read(corrected, water, body), truth)
     header = corrected.read_bytes()[:2000]
