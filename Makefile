@@ -2,7 +2,7 @@
 PYTHON ?= python3
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 CONFIG ?= config/ukbb.yaml
-PILOT ?= results
+PILOT ?= results/demo
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
@@ -28,7 +28,7 @@ $(INSTALLED): envs/requirements.txt pyproject.toml
 demo: env ## The whole workflow on the synthetic cohort, with report
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1
 	@echo
-	@cat results/summary.md
+	@cat results/demo/summary.md
 
 egress: env ## What may leave a secure environment (your own data: ARGS="--configfile FILE")
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake egress --cores $(CORES) --resources gpu=1 $(ARGS)
@@ -87,6 +87,7 @@ lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 config-docs: env ## Generate the configuration's schema and key list, and tables of the documentation
 	$(BIN)/python -m iliopsoas.config.pages workflow/schemas/config.schema.json config/README.md
 	$(BIN)/python -m iliopsoas.reporting.documents docs/quality-control.md
+	$(BIN)/python tests/workflow/rerun_table.py docs/reruns.md
 
 clean: ## Remove results and the synthetic cohort (not the environment)
 	rm -rf results resources/phantom .snakemake

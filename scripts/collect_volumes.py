@@ -1,10 +1,11 @@
 """One volume table from the ledgers of all shards."""
 
-from iliopsoas import files, logs, stages
+from iliopsoas import files, logs
 from iliopsoas.masks import volumes
+from iliopsoas.stages import ledger
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        ledgers = stages.read_ledgers({stage: snakemake.input[stage] for stage in volumes.STAGES})
+        ledgers = ledger.read_all({stage: snakemake.input[stage] for stage in volumes.STAGES})
         sample = files.read_tsv(snakemake.input.sample)
         files.write_tsv(snakemake.output.volumes, volumes.table(sample, ledgers))

@@ -1,5 +1,7 @@
 """Collect what may leave a secure environment; fail where a participant shows in it."""
 
+from pathlib import Path
+
 from iliopsoas import egress, logs
 from iliopsoas.logs import log
 
@@ -8,8 +10,10 @@ if __name__ == "__main__":  # worker processes import this file
         known = {"tables": snakemake.input.phenotypes, "lists": snakemake.input.lists}
         results = snakemake.params.results
         if snakemake.rule == "egress":
-            folder = snakemake.input.folder
+            folder = Path(snakemake.input.manifest).parent
             count = egress.check_folder(results, folder, **known)
             log.info("%d files searched: no participant was found in %s", count, folder)
         else:
-            egress.run(results, snakemake.output.folder, **known, **snakemake.params.options)
+            egress.run(
+                results, Path(snakemake.output.manifest).parent, **known, **snakemake.params.options
+            )

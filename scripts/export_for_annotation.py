@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from iliopsoas import files, logs, stages
+from iliopsoas import files, logs
+from iliopsoas.stages import learning, ledger
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        table = stages.export_for_annotation(
+        table = learning.export_for_annotation(
             files.read_tsv(snakemake.input.sample),
-            stages.read_ledgers({"dixon": snakemake.input.dixon})["dixon"],
-            snakemake.output.folder,
+            ledger.read_all({"dixon": snakemake.input.dixon})["dixon"],
+            Path(snakemake.output.table).parent,
             number=snakemake.params.number,
             results=snakemake.params.results,
         )
-        files.write_tsv(Path(snakemake.output.folder) / "participants.tsv", table)
+        files.write_tsv(snakemake.output.table, table)

@@ -1,12 +1,14 @@
 """Deal the annotated participants out into cross-validation folds."""
 
-from iliopsoas import files, logs, stages
+from iliopsoas import files, logs
+from iliopsoas.stages import learning
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        table = stages.folds(
+        table = learning.folds(
             snakemake.input.manifests,
             snakemake.input.ledgers,
+            snakemake.input.crops,
             number=snakemake.params.folds,
             seed=snakemake.params.seed,
         )

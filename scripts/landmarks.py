@@ -1,17 +1,17 @@
 """Landmarks of one shard."""
 
-from iliopsoas import logs, stages
+from iliopsoas import config, logs
+from iliopsoas.stages import landmarks
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        stages.landmarks(
+        landmarks.run(
             snakemake.input.manifest,
+            snakemake.input.dixon,
             snakemake.output.ledger,
             results=snakemake.params.results,
             version=snakemake.params.version,
-            # no parameter: who is tried again changes nobody else's result
-            retry=snakemake.config.get("run", {}).get("retry", []),
             parameters=snakemake.params.parameters,
             processes=snakemake.threads,
-            time_limit_s=snakemake.params.time_limit_s,
+            options=config.load(snakemake.config).run,
         )

@@ -1,10 +1,11 @@
 """Train briefly at every learning rate of the sweep."""
 
-from iliopsoas import files, logs, stages
+from iliopsoas import files, logs
+from iliopsoas.stages import learning
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        table = stages.learning_rate_sweep(
+        table = learning.learning_rate_sweep(
             snakemake.input.folds,
             snakemake.input.crops,
             snakemake.params.folder,

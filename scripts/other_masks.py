@@ -1,15 +1,18 @@
 """Masks of another tool for one shard: onto the stitched grid, and measured."""
 
-from iliopsoas import logs, stages
+from iliopsoas import config, logs
+from iliopsoas.stages import other
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        stages.other_masks(
+        other.run(
             snakemake.input.manifest,
+            snakemake.input.dixon,
+            snakemake.input.landmarks,
             snakemake.output.ledger,
             results=snakemake.params.results,
             method=snakemake.params.method,
             version=snakemake.params.version,
             processes=snakemake.threads,
-            time_limit_s=snakemake.params.time_limit_s,
+            options=config.load(snakemake.config).run,
         )

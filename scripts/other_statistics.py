@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from iliopsoas import figures, files, logs, stages, statistics
+from iliopsoas import figures, files, logs, statistics
+from iliopsoas.stages import analysis
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
         method = snakemake.wildcards.method
-        sample = stages.sampled(files.read_tsv(snakemake.input.sample))
+        sample = analysis.sampled(files.read_tsv(snakemake.input.sample))
         other = files.read_tsv(snakemake.input.volumes)
         statistics.run_all(
             other,
@@ -19,7 +20,7 @@ if __name__ == "__main__":  # worker processes import this file
             statistics.Options(**snakemake.params.statistics),
             snakemake.input.paper,
         )
-        own = stages.accepted(
+        own = analysis.accepted(
             files.read_tsv(snakemake.input.own), files.read_tsv(snakemake.input.excluded)
         )
         path = Path(snakemake.output.figure)

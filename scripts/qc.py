@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from iliopsoas import figures, files, logs, stages
+from iliopsoas import figures, files, logs
 from iliopsoas.masks import volumes
 from iliopsoas.qc.judge import judge
+from iliopsoas.stages import ledger
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]) as log:
@@ -14,7 +15,7 @@ if __name__ == "__main__":  # worker processes import this file
         found = judge(
             files.read_tsv(snakemake.input.sample),
             files.read_tsv(snakemake.input.measured),
-            stages.read_ledgers({stage: snakemake.input[stage] for stage in volumes.STAGES}),
+            ledger.read_all({stage: snakemake.input[stage] for stage in volumes.STAGES}),
             snakemake.params.qc,
             list(snakemake.input.decisions) or None,
             pd.concat(rows) if rows else None,

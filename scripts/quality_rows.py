@@ -1,15 +1,17 @@
 """Held-out crops, as they are and made worse on purpose, with Dice and features."""
 
-from iliopsoas import files, logs, stages
+from iliopsoas import config, files, logs
+from iliopsoas.stages import learning
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        table = stages.quality_rows(
+        speed = {"batch_size": config.load(snakemake.config).segmentation.batch_size}
+        table = learning.quality_rows(
             snakemake.input.folds,
             snakemake.input.crops,
             snakemake.input.weights,
             fold=int(snakemake.wildcards.fold),
-            parameters=snakemake.params.parameters,
+            parameters=snakemake.params.parameters | speed,
             crop=snakemake.params.crop,
             seed=snakemake.params.seed,
         )

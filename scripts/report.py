@@ -16,7 +16,7 @@ if __name__ == "__main__":  # worker processes import this file
             *(sys.executable, "-m", "snakemake", "--snakefile", snakemake.params.snakefile),
             *("--configfile", snakemake.output.configuration, "--nolock", "--cores", "1"),
             *("--report", snakemake.output.archive),
-            *("figures", "statistics", "model", "other_methods"),
+            *snakemake.params.targets,
         ]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         logs.log.info("%s", done.stdout)

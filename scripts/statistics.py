@@ -1,15 +1,16 @@
 """Every table and test of the paper."""
 
-from iliopsoas import files, logs, stages, statistics
+from iliopsoas import files, logs, statistics
+from iliopsoas.stages import analysis
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
         folds = snakemake.input.get("cross_validation")
         statistics.run_all(
-            stages.accepted(
+            analysis.accepted(
                 files.read_tsv(snakemake.input.volumes), files.read_tsv(snakemake.input.excluded)
             ),
-            stages.sampled(files.read_tsv(snakemake.input.sample)),
+            analysis.sampled(files.read_tsv(snakemake.input.sample)),
             files.read_tsv(snakemake.input.diagnoses),
             files.read_tsv(folds) if folds else None,
             files.read_tsv(snakemake.input.flags),

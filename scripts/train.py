@@ -1,10 +1,11 @@
 """Train the model of one fold, or the final one."""
 
-from iliopsoas import logs, stages
+from iliopsoas import logs
+from iliopsoas.stages import learning
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        stages.train(
+        learning.train(
             snakemake.input.folds,
             snakemake.input.crops,
             snakemake.params.folder,

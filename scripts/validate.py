@@ -1,16 +1,18 @@
 """Compare one fold's model with the annotations it was not trained on."""
 
-from iliopsoas import files, logs, stages
+from iliopsoas import config, files, logs
+from iliopsoas.stages import learning
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        table = stages.validate(
+        speed = {"batch_size": config.load(snakemake.config).segmentation.batch_size}
+        table = learning.validate(
             snakemake.input.folds,
             snakemake.input.crops,
             snakemake.input.weights,
             snakemake.output.examples,
             fold=int(snakemake.wildcards.fold),
-            parameters=snakemake.params.parameters,
+            parameters=snakemake.params.parameters | speed,
             crop=snakemake.params.crop,
         )
         files.write_tsv(snakemake.output.table, table)

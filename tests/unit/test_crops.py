@@ -10,6 +10,7 @@ import pytest
 
 from iliopsoas import crops
 from iliopsoas.crops import CROP_SHAPE, CropReader, Crops, CropWriter
+from iliopsoas.grid import SIDES
 from iliopsoas.status import InputError, Refused, Verdict
 
 TYPICAL = {"1": (27, 82, 351), "2": (192, 78, 346), "11": (60, 77, 158), "12": (142, 78, 161)}
@@ -302,7 +303,6 @@ def test_an_error_leaves_the_earlier_file(tmp_path):
     with pytest.raises(ValueError, match="twice"):
         add_twice()
     assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["shard.h5"]
 
 
 def _write_and_die(path):
@@ -342,3 +342,67 @@ def test_size_and_chunks_scale_to_five_thousand(tmp_path):
     with CropWriter(path) as writer:
         writer.add("1000001_2", subject_crops(1)[2])
     assert path.stat().st_size * 5000 < 60e9
+
+
+def _cut(seed, annotated=False):
+    rng = np.random.default_rng(seed)
+    raw = {side: rng.integers(0, 900, CROP_SHAPE).astype(np.int16) for side in SIDES}
+    label = {side: (raw[side] > 800).astype(np.uint8) for side in raw} if annotated else None
+    return Crops(raw, dict.fromkeys(raw, 700.0 + seed), dict.fromkeys(raw, (seed, 2, 3)), label)
+
+
+def _assert_same(path, expected: dict):
+    with CropReader(path) as reader:
+        assert sorted(reader.subjects) == sorted(expected)
+        for name, crops in expected.items():
+            found = reader.crops(name)
+            assert found.divisor == crops.divisor
+            assert found.origin == crops.origin
+            assert (found.label is None) == (crops.label is None)
+            for side in SIDES:
+                np.testing.assert_array_equal(found.raw[side], crops.raw[side])
+                if crops.label is not None:
+                    np.testing.assert_array_equal(found.label[side], crops.label[side])
+
+
+def test_crops_cut_before_are_copied_and_those_of_who_left_are_not(tmp_path):
+    path, cut = tmp_path / "shard.h5", {f"{i}_2": _cut(i, annotated=i == 2) for i in range(4)}
+    with CropWriter(path) as writer:
+        for name in ("0_2", "1_2", "2_2"):
+            writer.add(name, cut[name])
+    with CropWriter(path) as writer:
+        assert writer.holds("1_2")
+        assert not writer.holds("3_2")
+        writer.keep({"0_2", "2_2"})
+        writer.add("3_2", cut["3_2"])
+    _assert_same(path, {name: cut[name] for name in ("0_2", "2_2", "3_2")})
+    assert [file.name for file in tmp_path.iterdir()] == ["shard.h5"]
+
+
+@pytest.mark.parametrize("left", ["0_2", "1_2"])
+def test_a_stopped_writer_is_gone_on_from(tmp_path, left):
+    path, cut = tmp_path / "shard.h5", {f"{i}_2": _cut(i, annotated=i == 1) for i in range(3)}
+
+    def stopped():
+        with CropWriter(path) as writer:
+            writer.add("0_2", cut["0_2"])
+            writer.add("1_2", cut["1_2"])
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError):
+        stopped()
+    assert not path.exists()
+    with CropWriter(path) as writer:
+        assert writer.holds("0_2")
+        assert writer.holds("1_2")
+        writer.keep({left})
+        writer.add("2_2", cut["2_2"])
+    _assert_same(path, {name: cut[name] for name in (left, "2_2")})
+
+
+def test_an_unfinished_file_that_a_kill_damaged_is_made_anew(tmp_path):
+    (tmp_path / "shard.unfinished.h5").write_bytes(b"\x89HDF\r\n\x1a\n half")
+    with CropWriter(tmp_path / "shard.h5") as writer:
+        assert not writer.holds("0_2")
+        writer.add("0_2", _cut(0))
+    _assert_same(tmp_path / "shard.h5", {"0_2": _cut(0)})

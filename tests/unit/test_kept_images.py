@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas import files, stages
-from iliopsoas.stages import images
+from iliopsoas import files
+from iliopsoas.config import Run
+from iliopsoas.stages import dixon as dixon_stage
+from iliopsoas.stages import images, shards
 from iliopsoas.status import Refused, Verdict
 
 MEASURED, REFUSED = "1000001", "1000002"
@@ -16,15 +18,24 @@ PARAMETERS = {"bias_shrink": 8}  # quick
 
 
 def dixon(results, keep="results"):
-    return stages.dixon(
+    return dixon_stage.run(
         results / "manifest.tsv",
         results / "dixon.tsv",
         results=results,
         version=1,
         parameters=PARAMETERS,
         processes=1,
-        time_limit_s=120,
-        keep=keep,
+        options=Run(keep=keep),
+    )
+
+
+def remove(results):
+    return images.remove(
+        results / "manifest.tsv",
+        dixon=results / "dixon.tsv",
+        volumes=results / "volumes.tsv",
+        results=results,
+        parameters=PARAMETERS,
     )
 
 
@@ -46,11 +57,16 @@ def removed(tmp_path_factory):
     dixon(results)
     shutil.copytree(folder(results), folder(results, REFUSED))
     files.write_tsv(results / "manifest.tsv", pd.DataFrame(rows))
-    for eid, verdict in ((MEASURED, Verdict.OK), (REFUSED, Verdict.EARLIER_STAGE)):
-        files.write_json(folder(results, eid) / "volumes.state.json", {"verdict": str(verdict)})
+    made = files.read_tsv(results / "dixon.tsv")
+    files.write_tsv(results / "dixon.tsv", pd.concat([made, made.assign(eid=REFUSED)]))
+    ends = [
+        {"eid": eid, "instance": "2", "verdict": str(verdict)}
+        for eid, verdict in ((MEASURED, Verdict.OK), (REFUSED, Verdict.EARLIER_STAGE))
+    ]
+    files.write_tsv(results / "volumes.tsv", pd.DataFrame(ends))
     before = [np.array(image.dataobj) for image in images.load(folder(results))]
     size = sum((folder(results) / name).stat().st_size for name in images.LARGE)
-    found = stages.remove_images(results / "manifest.tsv", results=results, parameters=PARAMETERS)
+    found = remove(results)
     assert found == {"participants": 1, "megabytes": round(size / 1e6, 1)}
     return results, before
 
@@ -97,7 +113,7 @@ def test_a_removal_that_was_cut_off_is_finished(removed, tmp_path):
     shutil.copytree(results, own)
     shutil.copy(folder(own, REFUSED) / "fat.nii.gz", folder(own) / "fat.nii.gz")
     note = files.read_json(folder(own) / images.NOTE)
-    found = stages.remove_images(own / "manifest.tsv", results=own, parameters=PARAMETERS)
+    found = remove(own)
     assert found["megabytes"] == round(note["bytes"] / 1e6, 1)
     assert not (folder(own) / "fat.nii.gz").exists()
 
@@ -119,12 +135,13 @@ def test_a_zip_that_was_moved_is_followed_and_one_that_is_gone_is_said(removed, 
     assert caught.value.verdict == Verdict.SCAN_MISSING
 
 
-def test_kept_again_they_come_back_and_a_loss_is_no_removal(removed, tmp_path):
+def test_kept_again_they_come_back_and_a_loss_is_no_removal(removed, tmp_path, monkeypatch):
     results, before = removed
     own = tmp_path / "results"
     shutil.copytree(results, own)
     (folder(own, REFUSED) / "fat.nii.gz").unlink()
-    with pytest.raises(FileNotFoundError):
+    monkeypatch.setattr(shards, "LATE_S", 0.1)
+    with pytest.raises(Refused, match=r"dixon: fat\.nii\.gz is gone"):
         images.load(folder(own, REFUSED))
     dixon(own, keep="everything")
     for eid in (MEASURED, REFUSED):

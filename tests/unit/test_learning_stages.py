@@ -5,12 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas import files, grid, stages
+from iliopsoas import files, grid
+from iliopsoas.config import Run
 from iliopsoas.crops import Crops, CropWriter
 from iliopsoas.network import architecture as network
 from iliopsoas.network import weights
 from iliopsoas.network.segmentation import Segmenter
 from iliopsoas.network.training import loop
+from iliopsoas.stages import learning, segment, shards
 from iliopsoas.stages.shards import outcome_of
 from iliopsoas.status import InputError, Verdict
 
@@ -46,7 +48,10 @@ class Shard:
         self.manifest, self.ledger = folder / "manifest.tsv", folder / "segment.tsv"
         self.weights = network_file(folder / "model.h5")
         rng = np.random.default_rng(0)
-        files.write_tsv(self.manifest, pd.DataFrame({"eid": EIDS, "instance": "2"}))
+        people = pd.DataFrame({"eid": EIDS, "instance": "2"})
+        files.write_tsv(self.manifest, people)
+        self.cropped = folder / "crops.tsv"
+        files.write_tsv(self.cropped, people.assign(verdict="ok", message="", fingerprint="a"))
         with CropWriter(self.crops) as writer:
             for eid in EIDS:
                 raw = {
@@ -57,23 +62,23 @@ class Shard:
                 here = self.folder(eid)
                 files.write_nifti(here / "body.nii.gz", grid.las_image(np.ones((2, 2, 2), "uint8")))
                 files.write_json(here / "landmarks.json", LANDMARKS)
-                state = {"verdict": "ok", "message": "", "fingerprint": "a", "record": {}}
-                files.write_json(here / "crops.state.json", state)
 
     def folder(self, eid):
         return files.subject_folder(self.results, eid, "2")
 
     def segment(self, **changes):
         """Verdicts of the participants."""
-        table = stages.segment(
+        table = segment.run(
             self.manifest,
             self.crops,
-            self.weights,
+            self.cropped,
+            [self.weights],
             self.ledger,
             results=self.results,
             version=1,
             parameters=PARAMETERS | changes,
             crop={"normalisation": "published"},
+            options=Run(max_machine_failures=1),
         )
         return dict(zip(table["eid"], table["verdict"], strict=True))
 
@@ -94,17 +99,21 @@ def test_a_participant_that_cannot_be_read_or_written_stops_no_other(shard, monk
         write(path, image)
 
     monkeypatch.setattr(files, "write_nifti", broken)
-    assert shard.segment() == dict(zip(EIDS, ["unexpected_error"] * 3 + ["ok"], strict=True))
+    monkeypatch.setattr(shards, "LATE_S", 0.1)
+    verdicts = ["earlier_output_lost", "earlier_output_lost", "unexpected_error", "ok"]
+    assert shard.segment() == dict(zip(EIDS, verdicts, strict=True))
     table = files.read_tsv(shard.ledger).set_index("eid")
-    assert table["message"][EIDS[0]].startswith("FileNotFoundError")
+    assert table["message"][EIDS[0]].startswith("landmarks: landmarks.json is gone")
+    assert table["message"][EIDS[1]].startswith("dixon: body.nii.gz cannot be read")
     assert table["message"][EIDS[2]].startswith("OSError")
 
     files.write_json(shard.folder(EIDS[0]) / "landmarks.json", LANDMARKS)
     monkeypatch.undo()
-    done = (shard.folder(EIDS[3]) / "segment.state.json").stat().st_mtime_ns
+    monkeypatch.setattr(shards, "LATE_S", 0.1)
+    done = (shard.folder(EIDS[3]) / "iliopsoas.nii.gz").stat().st_mtime_ns
     verdicts = shard.segment()  # what the machine failed at is tried again, nobody else
-    assert [verdicts[eid] for eid in EIDS] == ["ok", "unexpected_error", "ok", "ok"]
-    assert (shard.folder(EIDS[3]) / "segment.state.json").stat().st_mtime_ns == done
+    assert [verdicts[eid] for eid in EIDS] == ["ok", "earlier_output_lost", "ok", "ok"]
+    assert (shard.folder(EIDS[3]) / "iliopsoas.nii.gz").stat().st_mtime_ns == done
 
 
 def test_a_full_disk_stops_the_shard_and_what_was_done_stays(shard, monkeypatch):
@@ -120,9 +129,9 @@ def test_a_full_disk_stops_the_shard_and_what_was_done_stays(shard, monkeypatch)
         shard.segment()
     assert not shard.ledger.exists()
     monkeypatch.undo()
-    done = (shard.folder(EIDS[0]) / "segment.state.json").stat().st_mtime_ns
+    done = (shard.folder(EIDS[0]) / "iliopsoas.nii.gz").stat().st_mtime_ns
     assert set(shard.segment().values()) == {"ok"}
-    assert (shard.folder(EIDS[0]) / "segment.state.json").stat().st_mtime_ns == done
+    assert (shard.folder(EIDS[0]) / "iliopsoas.nii.gz").stat().st_mtime_ns == done
 
 
 def test_probabilities_of_an_earlier_run_do_not_stay(shard):
@@ -148,19 +157,19 @@ def test_memory_is_a_verdict_and_a_bad_weights_file_is_for_everybody(shard, monk
 def test_weights_are_checked_before_anything_is_segmented(tmp_path):
     crop = {"normalisation": "published"}
     path = network_file(tmp_path / "model.h5", normalisation="published")
-    found = stages.check_weights(path, parameters=PARAMETERS, crop=crop)
+    found = learning.check_weights(path, parameters=PARAMETERS, crop=crop)
     assert found["weights_sha256"] == files.sha256(path)
     assert found["coarsen"] == 6
     with pytest.raises(InputError, match=r"set crops\.normalisation to 'published'"):
-        stages.check_weights(path, parameters=PARAMETERS, crop={"normalisation": "paper"})
+        learning.check_weights(path, parameters=PARAMETERS, crop={"normalisation": "paper"})
     other = network_file(tmp_path / "other.h5", 6, coarsen=3)  # not what the network was built for
     with pytest.raises(InputError, match=r"crops of \[16, 16, 32, 1\], expected \[32, 32, 64, 1\]"):
-        stages.check_weights(other, parameters=PARAMETERS, crop=crop)
+        learning.check_weights(other, parameters=PARAMETERS, crop=crop)
     silent = network_file(tmp_path / "silent.h5", coarsen=None)
-    assert stages.check_weights(silent, parameters=PARAMETERS, crop=crop)["coarsen"] == 6
+    assert learning.check_weights(silent, parameters=PARAMETERS, crop=crop)["coarsen"] == 6
     other.write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(InputError, match="Git LFS pointer"):
-        stages.check_weights(other, parameters=PARAMETERS, crop=crop)
+        learning.check_weights(other, parameters=PARAMETERS, crop=crop)
 
 
 def test_a_model_of_another_stage_version_is_trained_again(tmp_path, monkeypatch):
@@ -184,7 +193,7 @@ def test_a_model_of_another_stage_version_is_trained_again(tmp_path, monkeypatch
 
     def train(version):
         before = len(trained)
-        stages.train(
+        learning.train(
             tmp_path / "folds.tsv",
             [tmp_path / "crops.h5"],
             tmp_path / "model",

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation
 
-from iliopsoas import config, figures, files, grid, stages
+from iliopsoas import config, figures, files, grid
 from iliopsoas.masks import other_tools as other_masks
+from iliopsoas.stages import other
 from iliopsoas.status import InputError, Refused, Verdict
 
 SHAPE = (60, 44, 70)
@@ -156,12 +157,11 @@ def shard(tmp_path, truth):
     """Three participants after Dixon: with a mask, without one, and refused earlier."""
     results = tmp_path / "results"
     people = pd.DataFrame({"eid": ["1000001", "1000002", "1000003"], "instance": "2"})
-    rng = np.random.default_rng(1)
+    rng, states = np.random.default_rng(1), []
     for number, eid in enumerate(people["eid"]):
         folder = files.subject_folder(results, eid, "2")
         verdict = "ok" if number < 2 else "truncated_zip"
-        state = {"verdict": verdict, "message": "", "seconds": 1.0, "fingerprint": "f"}
-        files.write_json(folder / "dixon.state.json", state | {"record": {}})
+        states.append({"verdict": verdict, "message": "", "seconds": 1.0, "fingerprint": "f"})
         if number == 2:
             continue
         for name, level in (("water", 300), ("fat", 30), ("body", 1)):
@@ -169,20 +169,24 @@ def shard(tmp_path, truth):
             image = grid.las_image(image.astype(np.int16), AFFINE)
             files.write_nifti(folder / f"{name}.nii.gz", image)
     files.write_tsv(tmp_path / "manifest.tsv", people)
+    for stage in ("dixon", "landmarks"):
+        files.write_tsv(tmp_path / f"{stage}.tsv", people.join(pd.DataFrame(states)))
     save(tmp_path / "masks" / "1000001_2.nii.gz", truth, "RPI")
     return tmp_path, people
 
 
 def run(folder, **changes):
     method = configured(folder=str(folder / "masks"), **changes).model_dump()
-    return stages.other_masks(
+    return other.run(
         folder / "manifest.tsv",
+        folder / "dixon.tsv",
+        folder / "landmarks.tsv",
         folder / "tool.tsv",
         results=folder / "results",
         method=method,
         version=1,
         processes=1,
-        time_limit_s=120,
+        options=config.Run(),
     )
 
 
@@ -196,7 +200,7 @@ def test_a_shard_goes_through_volumes_and_flags(shard, truth):
     ledger = files.read_tsv(folder / "tool.tsv")
     sample = people.assign(sex="male", age=60, height_cm=170.0, bmi=25.0)
     dixon = people.assign(verdict=["ok", "ok", "truncated_zip"], message="", fingerprint="f")
-    table = stages.other_table(sample, dixon, ledger)
+    table = other.table(sample, dixon, ledger)
     assert list(table["status"]) == ["ok", "mask_missing", "truncated_zip"]
     left = (truth == 1).sum() * grid.VOXEL_ML
     assert table.loc[0, "left_ml"] == pytest.approx(left)
@@ -214,10 +218,10 @@ def test_a_shard_goes_through_volumes_and_flags(shard, truth):
 def test_a_corrected_mask_is_measured_again_and_others_are_not(shard, truth):
     folder, _ = shard
     first = run(folder)
-    state = files.subject_folder(folder / "results", "1000001", "2") / "other-tool.state.json"
-    before = state.stat().st_mtime_ns
+    mask = files.subject_folder(folder / "results", "1000001", "2") / "other-tool.nii.gz"
+    before = mask.stat().st_mtime_ns
     run(folder)
-    assert state.stat().st_mtime_ns == before
+    assert mask.stat().st_mtime_ns == before
     smaller = truth.copy()
     smaller[:, :, 40:] = 0
     save(folder / "masks" / "1000001_2.nii.gz", smaller)
@@ -225,4 +229,20 @@ def test_a_corrected_mask_is_measured_again_and_others_are_not(shard, truth):
     second = run(folder)
     assert second.loc[0, "left_ml"] < first.loc[0, "left_ml"]
     assert second.loc[1, "verdict"] == "ok"
+
+
+@pytest.mark.slow
+def test_landmarks_found_later_are_looked_at(shard):
+    """They are the evidence of what crosses the midline."""
+    folder, _ = shard
+    first = run(folder)
+    points = {"1": (28, 20, 60), "2": (8, 20, 60), "11": (24, 20, 10), "12": (10, 20, 10)}
+    here = files.subject_folder(folder / "results", "1000001", "2")
+    files.write_json(here / "landmarks.json", points)
+    found = files.read_tsv(folder / "landmarks.tsv").assign(fingerprint="found anew")
+    files.write_tsv(folder / "landmarks.tsv", found)
+    second = run(folder)
+    changed = first.fillna("").loc[0] != second.fillna("").reindex(columns=first.columns).loc[0]
+    assert changed["fingerprint"]
+    assert any("midline" in name for name in changed[changed].index)
     assert run(folder, left_labels=[9]).loc[0, "verdict"] == "ok"  # the right side is there

@@ -26,9 +26,6 @@ def profile(name: str) -> dict:
 
 def test_slurm_profile_names_rules_that_exist():
     rules, slurm = rule_texts(), profile("slurm")
-    assert set(slurm["set-threads"]) <= set(rules)
-    many_cores = {name for name, text in rules.items() if "threads: CORES" in text}
-    assert set(slurm["set-threads"]) == many_cores
     arrays = slurm["slurm-array-jobs"].split(",")
     assert set(arrays) <= set(rules)
     # of an array that a limit on GPUs splits, the plugin submits nothing
@@ -46,7 +43,7 @@ def test_memory_and_time_grow_with_every_retry():
     for name, text in rule_texts().items():
         if "script:" in text:
             assert re.search(r"mem_mb=growing", text), name
-            assert re.search(r"runtime=growing", text), name
+            assert re.search(r"runtime=(growing|minutes_for)", text), name
 
 
 @pytest.mark.parametrize("name", ["slurm", "rap"])

@@ -197,12 +197,12 @@ def test_a_cohort_without_flags_or_volumes_has_a_page(tmp_path):
 
 
 def test_who_was_refused_after_dixon_is_shown_without_outlines(scan, tmp_path):
-    from iliopsoas import files, stages
+    from iliopsoas import files
+    from iliopsoas.stages import analysis
 
     people = pd.DataFrame({"eid": ["1000001", "1000002"], "instance": "2"})
     folder = files.subject_folder(tmp_path / "results", "1000001", "2")
     files.write_nifti(folder / "water.nii.gz", grid.las_image(scan[0].astype(np.int16)))
-    files.write_json(folder / "landmarks.state.json", {})
     tables = {
         "volumes": people.assign(
             status=["hips_not_found", "truncated_zip"],
@@ -217,7 +217,7 @@ def test_who_was_refused_after_dixon_is_shown_without_outlines(scan, tmp_path):
         "summary": pd.DataFrame({"flag": [], "definition": []}),
     }
     page = tmp_path / "review"
-    counts = stages.review_page(
+    counts = analysis.review_page(
         page, people.assign(sex="male"), tables, results=tmp_path / "results"
     )
     assert counts["pictures"] == 1

@@ -1,9 +1,10 @@
 """Shards under fire: killed jobs, full and read-only disks, hanging and dying workers, clocks."""
 
 import contextlib
+import dataclasses
 import errno
-import json
 import os
+import platform
 import resource
 import signal
 import subprocess
@@ -11,10 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from iliopsoas import files
-from iliopsoas.stages.shards import Stage, Task, ask_again, execute, read_state
+from iliopsoas.config import Run
+from iliopsoas.stages.ledger import Ledger
+from iliopsoas.stages.shards import Shard, Stage, Task, ask_again, execute
 from iliopsoas.status import Refused, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,32 +64,29 @@ def toy(folder, eid, behaviour="ok", gate=None):
     return {"length": len(eid)}
 
 
-def tasks(results, behaviours=None, fingerprint="f", **options):
-    behaviours = behaviours or {}
-    return [
-        Task(
-            eid,
-            "2",
-            fingerprint,
-            {
-                "folder": str(files.subject_folder(results, eid, "2")),
-                "eid": eid,
-                "behaviour": behaviours.get(eid, "ok"),
-            }
-            | options,
-        )
-        for eid in EIDS
-    ]
+STAGE = Stage("toy", ("first.txt", "second.txt"), toy)
 
 
-def stage(results, **options):
-    return Stage("toy", results, ("first.txt", "second.txt"), **options)
+def run(results, behaviours=None, *, fingerprint="f", processes=2, people=EIDS, **options):
+    """Run the toy stage for `people`; what is in `options` and no option of a run is the toy's."""
+    results, behaviours = Path(results), behaviours or {}
+    rows = [{"eid": eid, "instance": "2"} for eid in people]
+    files.write_tsv(results / "manifest.tsv", pd.DataFrame(rows))
+    gate = options.pop("gate", None)
 
+    def inputs(row, earlier):
+        return (), {"eid": row.eid, "behaviour": behaviours.get(row.eid, "ok"), "gate": gate}
 
-def run(results, todo, *, time_limit_s=60, processes=2, **options):
-    return stage(results, **options).run(
-        toy, todo, Path(results) / "ledger.tsv", processes=processes, time_limit_s=time_limit_s
+    shard = Shard(
+        STAGE,
+        results / "manifest.tsv",
+        results / "toy.tsv",
+        results=results,
+        parts=(fingerprint,),
+        inputs=inputs,
+        options=Run(**{"time_limit_s": 60} | options),
     )
+    return shard.run(processes)
 
 
 def content(results) -> dict:
@@ -95,9 +96,7 @@ def content(results) -> dict:
         if not path.is_file() or path.name == "calls":
             continue
         text = path.read_text()
-        if path.name.endswith(".state.json"):
-            text = json.loads(text) | {"seconds": 0}
-        if path.name == "ledger.tsv":
+        if path.name == "toy.tsv":
             text = files.read_tsv(path).drop(columns="seconds").to_csv()
         found[path.relative_to(results).as_posix()] = text
     return found
@@ -114,9 +113,9 @@ KILLED_JOB = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_shards_faults import run, tasks
+from test_shards_faults import run
 if __name__ == "__main__":
-    run({results!r}, tasks({results!r}, gate={gate!r}))
+    run({results!r}, gate={gate!r})
 """
 
 
@@ -139,9 +138,9 @@ def descendants(pid: int) -> list[int]:
 @pytest.mark.parametrize("whom", ["the job and its workers", "the job alone"])
 def test_a_job_killed_in_the_middle_goes_on_to_the_same_results(tmp_path, whom):
     untouched, results, gate = tmp_path / "untouched", tmp_path / "killed", tmp_path / "gate"
-    run(untouched, tasks(untouched))
+    run(untouched)
     gate.mkdir()
-    run(results, tasks(results)[:5])  # some were done before
+    run(results, people=EIDS[:5])  # some were done before
     done_before = calls(results)
     script = tmp_path / "job.py"
     script.write_text(
@@ -169,8 +168,8 @@ def test_a_job_killed_in_the_middle_goes_on_to_the_same_results(tmp_path, whom):
     half_way = [path.name for path in gate.iterdir() if path.name != "open"]
     for eid in half_way:  # an output is there, and nothing says that the participant is done
         assert (files.subject_folder(results, eid, "2") / "first.txt").exists()
-        assert read_state(results, eid, "2", "toy") is None
-    run(results, tasks(results))
+        assert (eid, "2") not in Ledger(results / "toy.tsv").rows()
+    run(results)
     assert content(results) == content(untouched)
     for eid, count in calls(results).items():
         assert count == (1 if eid in done_before or eid not in half_way else 2)
@@ -178,22 +177,30 @@ def test_a_job_killed_in_the_middle_goes_on_to_the_same_results(tmp_path, whom):
 
 def test_a_half_written_output_is_never_under_its_name(tmp_path):
     """A write that the system cuts short leaves what was there before, and no litter."""
-    todo = tasks(tmp_path, {EIDS[3]: "large file"})
-    ledger = run(tmp_path, todo).set_index("eid")
+    ledger = run(tmp_path, {EIDS[3]: "large file"}).set_index("eid")
     assert ledger.loc[EIDS[3], "verdict"] == Verdict.UNEXPECTED_ERROR
     folder = files.subject_folder(tmp_path, EIDS[3], "2")
     assert not (folder / "second.txt").exists()
-    assert not (folder / "first.txt").exists(), "no output outlives a failure"
     assert list(folder.glob(".partial-*")) == []
     assert (ledger.drop(EIDS[3])["verdict"] == "ok").all()
 
 
-def test_litter_of_a_killed_worker_is_removed(tmp_path):
-    run(tmp_path, tasks(tmp_path))
+def test_litter_of_a_killed_worker_is_removed_and_a_living_jobs_file_is_not(tmp_path):
+    run(tmp_path)
     folder = files.subject_folder(tmp_path, EIDS[0], "2")
-    (folder / ".partial-abc.nii.gz").write_text("half")
-    run(tmp_path, tasks(tmp_path, fingerprint="new"))
-    assert list(tmp_path.rglob(".partial-*")) == []
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    host = platform.node()
+    abandoned = folder / f"{files.TEMPORARY}{host}-{dead.pid}-abc.nii.gz"
+    living = [
+        folder / f"{files.TEMPORARY}{host}-{os.getpid()}-abc.nii.gz",
+        folder / f"{files.TEMPORARY}another-node-{dead.pid}-abc.nii.gz",
+    ]
+    for path in (abandoned, *living):
+        path.write_text("half")
+    run(tmp_path, fingerprint="new")
+    assert not abandoned.exists()
+    assert all(path.exists() for path in living)
 
 
 @pytest.fixture
@@ -212,19 +219,19 @@ def test_a_full_disk_stops_the_job_and_it_goes_on_when_there_is_room(small_disk,
     filler = small_disk / "filler"
     filler.write_bytes(bytes(330_000))
     with pytest.raises(OSError, match="No space left") as error:
-        run(small_disk, tasks(small_disk))
+        run(small_disk)
     assert error.value.errno == errno.ENOSPC
-    assert not (small_disk / "ledger.tsv").exists()
+    assert not (small_disk / "toy.tsv").exists()
     filler.unlink()
-    run(small_disk, tasks(small_disk))
+    run(small_disk)
     expected = tmp_path / "expected"
-    run(expected, tasks(expected))
+    run(expected)
     assert content(small_disk) == content(expected)
 
 
 def test_a_full_disk_is_told_from_a_faulty_scan(tmp_path, monkeypatch):
     """The same without a mount: what a stage cannot write stops the job."""
-    todo = tasks(tmp_path)[:2]
+    todo = [Task(eid, "2", tmp_path / eid, "f") for eid in EIDS[:2]]
     for number in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
         with pytest.raises(OSError, match=os.strerror(number)):
             list(execute(fails_to_write, _with(todo, number), processes=1, time_limit_s=20))
@@ -232,19 +239,19 @@ def test_a_full_disk_is_told_from_a_faulty_scan(tmp_path, monkeypatch):
     assert {outcome.verdict for _, outcome in other} == {Verdict.UNEXPECTED_ERROR}
 
 
-def fails_to_write(number):
+def fails_to_write(folder, number):
     raise OSError(number, os.strerror(number))
 
 
 def _with(todo, number):
-    return [Task(task.eid, "2", "f", {"number": number}) for task in todo]
+    return [dataclasses.replace(task, arguments={"number": number}) for task in todo]
 
 
 @pytest.fixture
 def read_only(tmp_path):
     """Finished results on a file system that cannot be written; permissions do not bind root."""
     results = tmp_path / "results"
-    run(results, tasks(results)[:6])
+    run(results, people=EIDS[:6])
     mounts = [
         ["mount", "--bind", str(results), str(results)],
         ["mount", "-o", "remount,ro,bind", str(results)],
@@ -259,18 +266,17 @@ def read_only(tmp_path):
 def test_a_read_only_results_folder_stops_the_job_with_its_reason(read_only):
     before = content(read_only)
     with pytest.raises(OSError, match="Read-only file system") as error:
-        run(read_only, tasks(read_only))
+        run(read_only, fingerprint="new")
     assert error.value.errno == errno.EROFS
     assert str(read_only) in str(error.value), "the message names the place"
     assert content(read_only) == before
 
 
 def test_a_reader_that_hangs_costs_its_own_participant_only(tmp_path):
-    ledger = run(tmp_path, tasks(tmp_path, {EIDS[1]: "hang"}), time_limit_s=4).set_index("eid")
+    ledger = run(tmp_path, {EIDS[1]: "hang"}, time_limit_s=4).set_index("eid")
     assert ledger.loc[EIDS[1], "verdict"] == Verdict.TIME_LIMIT
     assert ledger.loc[EIDS[1], "message"] == "given up after 4 s"
     assert (ledger.drop(EIDS[1])["verdict"] == "ok").all()
-    assert not (files.subject_folder(tmp_path, EIDS[1], "2") / "first.txt").exists()
 
 
 @pytest.mark.parametrize(
@@ -278,23 +284,22 @@ def test_a_reader_that_hangs_costs_its_own_participant_only(tmp_path):
     [("memory", Verdict.OUT_OF_MEMORY), ("killed", Verdict.WORKER_DIED)],
 )
 def test_a_worker_that_dies_of_memory_costs_its_own_participant_only(tmp_path, behaviour, verdict):
-    ledger = run(tmp_path, tasks(tmp_path, {EIDS[2]: behaviour})).set_index("eid")
+    ledger = run(tmp_path, {EIDS[2]: behaviour}).set_index("eid")
     assert ledger.loc[EIDS[2], "verdict"] == verdict
     assert (ledger.drop(EIDS[2])["verdict"] == "ok").all()
-    again = run(tmp_path, tasks(tmp_path))
+    again = run(tmp_path)
     assert (again["verdict"] == "ok").all(), "the machine failed, so the participant is retried"
 
 
 @pytest.mark.parametrize("years", [-30, 30])
 def test_nothing_depends_on_what_the_clock_says(tmp_path, years):
     """Files dated in the past or future, in any order, make nobody be done again."""
-    first = run(tmp_path, tasks(tmp_path, {EIDS[4]: "refused"}))
+    first = run(tmp_path, {EIDS[4]: "refused"})
     paths = [path for path in tmp_path.rglob("*") if path.is_file()]
     for number, path in enumerate(reversed(paths)):
         moment = time.time() + years * 31_557_600 + number * (-1) ** number * 1e5
         os.utime(path, (moment, moment))
-    (tmp_path / "ledger.tsv").unlink()
-    second = run(tmp_path, tasks(tmp_path, {EIDS[4]: "refused"}))
+    second = run(tmp_path, {EIDS[4]: "refused"})
     assert second.equals(first)
     assert set(calls(tmp_path).values()) == {1}
 
@@ -302,7 +307,7 @@ def test_nothing_depends_on_what_the_clock_says(tmp_path, years):
 def test_a_clock_that_goes_backwards_gives_no_negative_times(tmp_path, monkeypatch):
     moments = iter(range(10_000, 0, -1))
     monkeypatch.setattr(time, "time", lambda: float(next(moments)))
-    ledger = run(tmp_path, tasks(tmp_path))
+    ledger = run(tmp_path)
     assert (ledger["seconds"] >= 0).all()
     assert (ledger["verdict"] == "ok").all()
 
@@ -320,16 +325,27 @@ def test_only_failures_of_the_machine_are_asked_for_again(tmp_path):
     assert counts.to_dict("records") == [
         {"stage": "landmarks", "verdict": "worker_died", "participants": 1}
     ]
-    assert [path.name for path in sorted(shard.iterdir())] == ["crops.tsv", "dixon.tsv"]
+    assert sorted(path.name for path in shard.glob("*.tsv")) == ["crops.tsv", "dixon.tsv"]
+    assert len(Ledger(shard / "landmarks.tsv").rows()) == len(EIDS) + 1, "who was done stays done"
     assert ask_again(tmp_path, ["station_missing"])["stage"].tolist() == ["dixon"]
     assert ask_again(tmp_path, ["station_missing"]).empty
 
 
+def test_a_lost_output_asks_again_for_the_stages_that_lead_to_it(tmp_path):
+    for name, verdict in (("dixon", "ok"), ("landmarks", "ok"), ("crops", "earlier_output_lost")):
+        rows = pd.DataFrame([{"eid": EIDS[0], "instance": "2", "verdict": verdict}])
+        files.write_tsv(tmp_path / f"shards/r-0001/{name}.tsv", rows)
+        files.write_tsv(tmp_path / f"shards/r-0002/{name}.tsv", rows.assign(verdict="ok"))
+    ask_again(tmp_path)
+    assert not list(tmp_path.glob("shards/r-0001/*.tsv"))
+    assert len(list(tmp_path.glob("shards/r-0002/*.tsv"))) == 3
+
+
 def test_a_refused_scan_is_tried_again_only_where_asked(tmp_path):
-    run(tmp_path, tasks(tmp_path, {EIDS[5]: "refused"}))
-    run(tmp_path, tasks(tmp_path))
+    run(tmp_path, {EIDS[5]: "refused"})
+    run(tmp_path)
     assert calls(tmp_path)[EIDS[5]] == 1
-    ledger = run(tmp_path, tasks(tmp_path), retry=["station_missing"])
+    ledger = run(tmp_path, retry=["station_missing"])
     assert calls(tmp_path)[EIDS[5]] == 2
     assert (ledger["verdict"] == "ok").all()
     assert sum(calls(tmp_path).values()) == len(EIDS) + 1

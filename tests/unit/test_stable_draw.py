@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas import files
 from iliopsoas.sampling import record as records
-from iliopsoas.stages.cohort import cohort, manifest_of
+from iliopsoas.stages.cohort import cohort
 from iliopsoas.status import InputError
 
 GROUPS = [(44, 53), (54, 63), (64, 72), (73, 82)]
@@ -172,6 +171,9 @@ def test_a_withdrawal_is_the_only_removal(study):
 
 def test_results_from_before_the_record_are_taken_over_once(study):
     first = study.draw()
+    plan = cohort([study.release], [], results=study.results, **study.settings)
+    for shard, rows in plan.manifests.groupby("shard"):
+        files.write_tsv(study.results / "shards" / shard / "manifest.tsv", rows)
     for name in ("draws.tsv", "seen.tsv", "listings.json"):
         (study.results / "cohort" / name).unlink()
     study.hide(first.index[:3])
@@ -233,18 +235,3 @@ def test_a_new_table_of_phenotypes_changes_no_digest(study):
     study.table["21001-2.0"] += 1
     study.draw()
     assert (digests(study) == before).all()
-
-
-def test_one_shards_manifest_is_written_from_the_table_of_all(study, tmp_path):
-    study.draw()
-    plan = cohort([study.release], [], results=study.results, **study.settings)
-    files.write_tsv(tmp_path / "manifests.tsv", plan.manifests)
-    path = tmp_path / "manifest.tsv"
-    manifest_of("main-0002", tmp_path / "manifests.tsv", path)
-    found = files.read_tsv(path)
-    wanted = plan.manifests[plan.manifests["shard"] == "main-0002"].reset_index(drop=True)
-    assert found["eid"].tolist() == wanted["eid"].tolist()
-    assert list(found) == list(wanted)
-    at = path.stat().st_mtime_ns
-    manifest_of("main-0002", plan.manifests, path)
-    assert path.stat().st_mtime_ns == at, "the same content is not written again"

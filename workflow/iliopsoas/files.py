@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from isal import igzip
 from iliopsoas.status import InputError
 
 KEY = ["eid", "instance"]  # what identifies a row of every per-participant table
+TEMPORARY = ".partial-"  # then machine, process and a random part: whose it is
 
 
 def subject_name(eid, instance) -> str:
@@ -59,7 +61,8 @@ def atomic(path, scratch: str | None = None):
         return
     # the suffix is kept: writers choose the format by it
     suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".nii.gz") else path.suffix
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=path.parent)
+    owner = f"{TEMPORARY}{platform.node()}-{os.getpid()}-"
+    handle, name = tempfile.mkstemp(prefix=owner, suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -74,6 +77,25 @@ def atomic(path, scratch: str | None = None):
         temporary.unlink(missing_ok=True)
 
 
+def is_abandoned(temporary) -> bool:
+    """Whether the process that `atomic` made a temporary file for is no more, on this machine.
+
+    What another machine's process writes is never taken for abandoned.
+    """
+    machine, _, rest = (
+        Path(temporary).name.removeprefix(TEMPORARY).rpartition("-")[0].rpartition("-")
+    )
+    if machine != platform.node() or not rest.isdigit():
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
 def write_bytes(path, data: bytes) -> None:
     with atomic(path) as temporary:
         temporary.write_bytes(data)
@@ -83,18 +105,18 @@ def write_text(path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def _plain(value):
+def plain(value):
     """JSON form of NumPy scalars and arrays; not-a-number becomes null."""
     if isinstance(value, np.ndarray):
-        return [_plain(item) for item in value.tolist()]
+        return [plain(item) for item in value.tolist()]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
     return value
@@ -102,7 +124,7 @@ def _plain(value):
 
 def as_json(content) -> str:
     """Readable JSON; NumPy's types become plain, what is not finite null."""
-    return json.dumps(_plain(content), indent=1, allow_nan=False)
+    return json.dumps(plain(content), indent=1, allow_nan=False)
 
 
 def write_json(path, content) -> None:
@@ -142,5 +164,5 @@ def sha256(path) -> str:
 
 def fingerprint(*parts) -> str:
     """A short hash of anything JSON can hold: the same parts, the same fingerprint."""
-    text = json.dumps(_plain(list(parts)), sort_keys=True, allow_nan=False)
+    text = json.dumps(plain(list(parts)), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

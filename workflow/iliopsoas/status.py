@@ -53,6 +53,7 @@ class Verdict(StrEnum):
 
     # any stage
     EARLIER_STAGE = "earlier_stage"
+    EARLIER_OUTPUT_LOST = "earlier_output_lost"  # what an earlier stage made cannot be read
     NO_VERDICT = "no_verdict"  # a stage's ledger lacks the participant: a bug or a cut run
     TIME_LIMIT = "time_limit"
     WORKER_DIED = "worker_died"

@@ -1,13 +1,32 @@
 # Paths and input functions that several stages share.
 
 import csv
+import functools
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
+from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
 
-# The cores of this machine; on a cluster there is no --cores, and the profile's set-threads say it.
-CORES = workflow.resource_settings.cores or 1
+from iliopsoas.ukb import listing
 
+# Half of the machine's cores for a job, so that image stages of one shard run beside the network of
+# another; all of a small machine. On a cluster a job gets as many as it can use.
+CORES = workflow.resource_settings.cores
+MOST = {"image": 16, "network": 8}
+# CPU-seconds of a scan in each stage on a slow core, for the time that jobs ask for on a cluster
+SECONDS = {"dixon": 20, "landmarks": 5, "crops": 5, "segment": 60, "volumes": 10}
+
+
+def threads_for(kind):
+    """Threads of a job of image stages or of the network."""
+    if workflow.remote_exec or CORES is None:
+        return MOST[kind]
+    return min(CORES, MOST[kind], max(4, CORES // 2))
+
+
+# what of the network's use changes its masks; a file's hash is checked once
+SEGMENTATION = settings.segmentation.model_dump(
+    mode="json", exclude={"weights", "weights_sha256", "batch_size"}
+)
 KEEPS_IMAGES = settings.run.keep == "everything"
 
 
@@ -39,18 +58,77 @@ def growing_per_thread(amount):
     return lambda wildcards, threads, attempt: amount * threads * attempt
 
 
+def minutes_for(stage):
+    """Run time that grows with a shard's participants and with every retry."""
+
+    def minutes(wildcards, threads, attempt):
+        scans = participants_of(wildcards.shard)
+        # three times what was measured: nodes differ, and some scans take longer
+        return attempt * round(20 + 3 * scans * SECONDS[stage] / threads / 60)
+
+    return minutes
+
+
+@functools.cache
+def table_of_shards(changed):
+    """The rows of the table of shards; `changed` is when it was written."""
+    with open(result("cohort/shards.tsv"), newline="") as table:
+        return {row["shard"]: row for row in csv.DictReader(table, delimiter="\t")}
+
+
+def row_of(shard):
+    """A shard's row of that table; empty before there is one."""
+    path = Path(result("cohort/shards.tsv"))
+    rows = table_of_shards(path.stat().st_mtime_ns) if path.exists() else {}
+    return rows.get(shard, {})
+
+
+def participants_of(shard):
+    return int(row_of(shard).get("participants", settings.cohort.shard_size))
+
+
 def shards_of_cohort(training_only=False):
     """Names of the shards, known once the cohort is drawn."""
-    with checkpoints.cohort.get().output.shards.open(newline="") as table:
-        rows = list(csv.DictReader(table, delimiter="\t"))
-    return [row["shard"] for row in rows if not training_only or int(row["annotated"])]
+    path = Path(checkpoints.cohort.get().output.shards)
+    rows = table_of_shards(path.stat().st_mtime_ns)
+    return [
+        shard
+        for shard, row in rows.items()
+        if not training_only or int(row["annotated"])
+    ]
+
+
+def after_folds():
+    """Wait, where a model is trained, until it is known whether what it is trained on changed.
+
+    What comes after the model is planned only then: Snakemake runs everything that it has once
+    planned to run, although what it waited for turns out not to be needed.
+    """
+    if settings.segmentation.weights:
+        return
+    folds = checkpoints.folds.get()
+    # once the cohort is drawn, Snakemake (9.27) takes the table of an earlier run for today's
+    if any(
+        job.rule.name == "folds" and workflow.dag.needrun(job)
+        for job in workflow.dag.jobs
+        if not workflow.dag.finished(job)
+    ):
+        raise IncompleteCheckpointException(folds.rule, folds.output[0])
+
+
+AFTER_MODEL = {"segment.tsv", "volumes.tsv", "images_removed.json"}
 
 
 def every_shard(name):
     """Input function: the file `name` of every shard."""
-    return lambda wildcards: expand(
-        shard_file(name), shard=shards_of_cohort(), **dict(wildcards.items())
-    )
+
+    def files_of_shards(wildcards):
+        shards = shards_of_cohort()
+        if name in AFTER_MODEL:
+            after_folds()
+        return expand(shard_file(name), shard=shards, **dict(wildcards.items()))
+
+    return files_of_shards
 
 
 def training_shards(name):
@@ -75,10 +153,17 @@ def segmentation_weights(wildcards):
                 "another, or set weights to null to train on annotations."
             )
         return settings.segmentation.weights
+    after_folds()
     if settings.segmentation.ensemble:
         folds = range(1, settings.training.folds + 1)
         return expand(result("model/fold-{fold}/model.h5"), fold=folds)
     return result("model/final/model.h5")
+
+
+def annotated_crops(wildcards):
+    """Crop files with annotated participants; what of them matters is in the table of folds."""
+    checkpoints.folds.get()
+    return training_shards("crops.h5")(wildcards)
 
 
 def checked_weights(wildcards):
@@ -115,6 +200,24 @@ def review_decisions(wildcards):
         return []
     path = Path(settings.qc.decisions)
     return sorted(map(str, path.glob("[!.]*.tsv"))) or [str(path)]
+
+
+def shard_before(wildcards):
+    """With `run.keep: results`, the shard whose images must be gone before this one's are made.
+
+    Shards that are trained on come first and wait for nobody: the model waits for them.
+    """
+    trains = not settings.segmentation.weights
+    names = [
+        shard
+        for shard in ([] if KEEPS_IMAGES else shards_of_cohort())
+        if not (trains and int(row_of(shard)["annotated"]))
+    ]
+    if wildcards.shard not in names:
+        return []
+    after_folds()
+    place = names.index(wildcards.shard) - settings.run.shards_in_work
+    return result(f"shards/{names[place]}/images_removed.json") if place >= 0 else []
 
 
 def recovery_summary(wildcards):

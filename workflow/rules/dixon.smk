@@ -1,24 +1,27 @@
-# Zip to one water volume, one fat volume and one body mask per participant.
+# Zip to one water volume, one fat volume and one body mask per participant. A ledger is marked as
+# updated: Snakemake leaves it in place, and who is in it is not done again.
 
 
 rule dixon_shard:
     input:
         manifest=shard_file("manifest.tsv"),
+        before=shard_before,
     output:
-        ledger=shard_file("dixon.tsv"),
+        ledger=update(shard_file("dixon.tsv")),
     log:
         log_file("dixon/{shard}"),
     benchmark:
         benchmark_file("dixon/{shard}")
-    threads: CORES
+    group:
+        "images"
+    threads: threads_for("image")
     resources:
         mem_mb=growing_per_thread(1500),
-        runtime=growing(720),
+        runtime=minutes_for("dixon"),
     params:
         version=STAGES["dixon"],
         parameters=settings.dixon.model_dump(mode="json"),
         results=results_folder,
-        time_limit_s=settings.run.time_limit_s,
     script:
         "../../scripts/dixon.py"
 

@@ -22,7 +22,7 @@ rule collect_egress:
         volumes=result("volumes.tsv"),
         sample=result("cohort/sample.tsv"),
     output:
-        folder=directory(EGRESS_FOLDER),
+        manifest=f"{EGRESS_FOLDER}/MANIFEST.tsv",
     log:
         log_file("collect_egress"),
     resources:
@@ -46,7 +46,7 @@ rule collect_egress:
 rule egress:
     input:
         **KNOWN,
-        folder=rules.collect_egress.output.folder,
+        manifest=rules.collect_egress.output.manifest,
     log:
         log_file("egress"),
     resources:

@@ -2,6 +2,7 @@
 rule remove_images:
     input:
         manifest=shard_file("manifest.tsv"),
+        dixon=shard_file("dixon.tsv"),
         volumes=shard_file("volumes.tsv"),
         other=expand(
             shard_file("other/{method}.tsv"), method=OTHER_METHODS, allow_missing=True

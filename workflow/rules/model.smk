@@ -11,7 +11,7 @@ rule export_for_annotation:
         sample=result("cohort/sample.tsv"),
         dixon=every_shard("dixon.tsv"),
     output:
-        folder=directory(result("annotation")),
+        table=result("annotation/participants.tsv"),
     log:
         log_file("export_for_annotation"),
     resources:
@@ -24,10 +24,13 @@ rule export_for_annotation:
         "../../scripts/export_for_annotation.py"
 
 
-rule folds:
+# A checkpoint: only then Snakemake looks whether the table of folds, and with it what is trained
+# on, has changed at all, when something else has changed in a shard of annotated participants.
+checkpoint folds:
     input:
         manifests=training_shards("manifest.tsv"),
         ledgers=training_shards("crops.tsv"),
+        crops=training_shards("crops.h5"),
     output:
         folds=result("model/folds.tsv"),
     log:
@@ -48,8 +51,8 @@ rule folds:
 # the same crops with the same settings it is kept. A killed training goes on at its last epoch.
 rule train:
     input:
-        folds=rules.folds.output.folds,
-        crops=training_shards("crops.h5"),
+        folds=result("model/folds.tsv"),
+        crops=ancient(annotated_crops),
     output:
         weights=update(result("model/{model}/model.h5")),
         description=update(result("model/{model}/model.json")),
@@ -67,7 +70,7 @@ rule train:
         log_file("train/{model}"),
     benchmark:
         benchmark_file("train/{model}")
-    threads: CORES
+    threads: threads_for("network")
     resources:
         gpu=1,
         mem_mb=growing(16000),
@@ -84,8 +87,8 @@ rule train:
 
 rule validate:
     input:
-        folds=rules.folds.output.folds,
-        crops=training_shards("crops.h5"),
+        folds=result("model/folds.tsv"),
+        crops=ancient(annotated_crops),
         weights=result("model/fold-{fold}/model.h5"),
     output:
         table=result("model/fold-{fold}/validation.tsv"),
@@ -94,14 +97,14 @@ rule validate:
         log_file("validate/fold-{fold}"),
     benchmark:
         benchmark_file("validate/fold-{fold}")
-    threads: CORES
+    threads: threads_for("network")
     resources:
         gpu=1,
         mem_mb=growing(12000),
         runtime=growing(240),
     params:
         version=STAGES["segment"],
-        parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
+        parameters=SEGMENTATION,
         crop=settings.crops.model_dump(mode="json"),
     script:
         "../../scripts/validate.py"
@@ -110,8 +113,8 @@ rule validate:
 # What predicted quality is learned from; see the page on quality control.
 rule quality_rows:
     input:
-        folds=rules.folds.output.folds,
-        crops=training_shards("crops.h5"),
+        folds=result("model/folds.tsv"),
+        crops=ancient(annotated_crops),
         weights=result("model/fold-{fold}/model.h5"),
     output:
         table=result("model/fold-{fold}/quality.tsv"),
@@ -119,14 +122,14 @@ rule quality_rows:
         log_file("quality_rows/fold-{fold}"),
     benchmark:
         benchmark_file("quality_rows/fold-{fold}")
-    threads: CORES
+    threads: threads_for("network")
     resources:
         gpu=1,
         mem_mb=growing(12000),
         runtime=growing(240),
     params:
         version=STAGES["qc"],
-        parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
+        parameters=SEGMENTATION,
         crop=settings.crops.model_dump(mode="json"),
         seed=settings.training.seed,
     script:
@@ -157,15 +160,15 @@ rule model:
 # Not part of the default target: `snakemake learning_rate_sweep`.
 rule learning_rate_sweep:
     input:
-        folds=rules.folds.output.folds,
-        crops=training_shards("crops.h5"),
+        folds=result("model/folds.tsv"),
+        crops=ancient(annotated_crops),
     output:
         table=result("model/learning_rate_sweep.tsv"),
     log:
         log_file("learning_rate_sweep"),
     benchmark:
         benchmark_file("learning_rate_sweep")
-    threads: CORES
+    threads: threads_for("network")
     resources:
         gpu=1,
         mem_mb=growing(16000),

@@ -1,26 +1,45 @@
 # Masks of other tools: the same volumes, quality control and statistics as this run's.
 
 
+def masks_of_shard(wildcards):
+    """Whether another tool's masks of a shard came, went or were replaced."""
+    # no argument `input`: Snakemake does not compare parameters that follow from inputs
+    manifest = Path(shard_file("manifest.tsv").format(shard=wildcards.shard))
+    if not manifest.exists():
+        return None
+    from iliopsoas.masks import other_tools
+
+    method = OTHER_METHODS[wildcards.method]
+    patterns = {"left": method.left_file, "right": method.right_file}
+    with open(manifest, newline="") as table:
+        found = [
+            other_tools.find(method.folder, patterns, row["eid"], row["instance"])
+            for row in csv.DictReader(table, delimiter="\t")
+        ]
+    return listing.of_files({path for paths in found for path in paths.values()})
+
+
 rule other_masks_shard:
     input:
         manifest=shard_file("manifest.tsv"),
+        dixon=shard_file("dixon.tsv"),
         landmarks=shard_file("landmarks.tsv"),
         masks=lambda wildcards: OTHER_METHODS[wildcards.method].folder,
     output:
-        ledger=shard_file("other/{method}.tsv"),
+        ledger=update(shard_file("other/{method}.tsv")),
     log:
         log_file("other/{method}/{shard}"),
     benchmark:
         benchmark_file("other/{method}/{shard}")
-    threads: CORES
+    threads: threads_for("image")
     resources:
         mem_mb=growing_per_thread(1500),
-        runtime=growing(240),
+        runtime=minutes_for("volumes"),
     params:
         version=STAGES["volumes"],
         method=lambda wildcards: OTHER_METHODS[wildcards.method].model_dump(),
+        listing=masks_of_shard,
         results=results_folder,
-        time_limit_s=settings.run.time_limit_s,
     script:
         "../../scripts/other_masks.py"
 

@@ -9,7 +9,7 @@ rule phantom:
         log_file("phantom"),
     benchmark:
         benchmark_file("phantom")
-    threads: CORES
+    threads: CORES or MOST["image"]
     resources:
         mem_mb=growing_per_thread(1500),
         runtime=growing(240),

@@ -59,7 +59,7 @@ rule review_page:
         drawn=rules.qc_flags.output.drawn,
         quality=rules.qc_flags.output.quality,
     output:
-        page=directory(result("qc/review")),
+        page=result("qc/review/index.html"),
     log:
         log_file("review_page"),
     resources:

@@ -43,5 +43,8 @@ rule report:
     params:
         configuration=settings.model_dump(mode="json"),
         snakefile=workflow.main_snakefile,
+        # nothing is trained where weights are configured
+        targets=["figures", "statistics", "other_methods"]
+        + ([] if settings.segmentation.weights else ["model"]),
     script:
         "../../scripts/report.py"

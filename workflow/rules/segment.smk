@@ -18,9 +18,8 @@ if settings.segmentation.weights:
             runtime=growing(10),
         params:
             version=STAGES["segment"],
-            parameters=settings.segmentation.model_dump(
-                mode="json", exclude={"weights"}
-            ),
+            parameters=SEGMENTATION,
+            sha256=settings.segmentation.weights_sha256,
             crop=settings.crops.model_dump(mode="json"),
         script:
             "../../scripts/check_weights.py"
@@ -32,21 +31,21 @@ rule segment_shard:
         crops=shard_file("crops.h5"),
         crops_ledger=shard_file("crops.tsv"),
         weights=segmentation_weights,
-        checked=ancient(checked_weights),
+        checked=checked_weights,
     output:
-        ledger=shard_file("segment.tsv"),
+        ledger=update(shard_file("segment.tsv")),
     log:
         log_file("segment/{shard}"),
     benchmark:
         benchmark_file("segment/{shard}")
-    threads: CORES
+    threads: threads_for("network")
     resources:
         gpu=1,
         mem_mb=growing(12000),
-        runtime=growing(720),
+        runtime=minutes_for("segment"),
     params:
         version=STAGES["segment"],
-        parameters=settings.segmentation.model_dump(mode="json", exclude={"weights"}),
+        parameters=SEGMENTATION,
         crop=settings.crops.model_dump(mode="json"),
         results=results_folder,
     script:

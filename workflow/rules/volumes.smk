@@ -6,19 +6,18 @@ rule volumes_shard:
         manifest=shard_file("manifest.tsv"),
         segment=shard_file("segment.tsv"),
     output:
-        ledger=shard_file("volumes.tsv"),
+        ledger=update(shard_file("volumes.tsv")),
     log:
         log_file("volumes/{shard}"),
     benchmark:
         benchmark_file("volumes/{shard}")
-    threads: CORES
+    threads: threads_for("image")
     resources:
         mem_mb=growing_per_thread(1000 if KEEPS_IMAGES else 1500),
-        runtime=growing(240),
+        runtime=minutes_for("volumes"),
     params:
         version=STAGES["volumes"],
         results=results_folder,
-        time_limit_s=settings.run.time_limit_s,
     script:
         "../../scripts/volumes_shard.py"
 

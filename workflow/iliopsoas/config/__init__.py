@@ -401,6 +401,11 @@ class Run(Section):
     max_failed_share: Share = Field(
         0.05, description="Share of participants that may fail before the run counts as failed."
     )
+    max_machine_failures: Share = Field(
+        0.2,
+        description="Share of a shard's participants whom the machine may fail (a hanging or dying"
+        " worker, memory, an unexpected error, a missing file) before its job stops at once.",
+    )
     time_limit_s: Positive = Field(
         600, description="Seconds after which a participant is given up."
     )
@@ -408,6 +413,11 @@ class Run(Section):
         "everything",
         description="`results` removes a shard's stitched water and fat images once its volumes are"
         " measured (nine tenths of the disk); where needed, they are made again from the zip.",
+    )
+    shards_in_work: Count = Field(
+        8,
+        description="With `keep: results`, shards whose stitched images may be on the disk at a"
+        " time.",
     )
     scratch: str | None = Field(
         None,

@@ -13,6 +13,7 @@ Layout of a file (format 1), one row per subject and side:
 - attributes ``format``, ``shape`` and ``complete``, the last one written at the end
 """
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -96,55 +97,88 @@ class Crops:
 class CropWriter:
     """Writes a shard's crop file; it appears under its name only when complete.
 
-    Use it as a context manager. Subjects are added one by one in the shard's order, so
-    only one subject's crops are in memory. Leaving the block by an error, or a killed
-    process, leaves an earlier file of that name as it was.
+    Use it as a context manager. Subjects are added one by one, so only one subject's crops are in
+    memory. Leaving the block by an error, or a killed process, leaves an earlier file of that name
+    as it was, and ``<name>.unfinished.h5`` beside it, from which the next writer goes on.
 
     Parameters
     ----------
     path : path
         The shard's file.
     scratch : str, optional
-        Folder where it is built; see `files.atomic`.
+        Folder where it is built instead; see `files.atomic`. What was built there is lost with
+        the job.
     """
 
     def __init__(self, path, scratch: str | None = None):
         self.path, self.scratch = Path(path), scratch
-        self._rows = {"subject": [], "side": [], "divisor": [], "origin": [], "label_row": []}
-        self._labels = 0
 
     def __enter__(self):
-        self._atomic = files.atomic(self.path, self.scratch)
-        temporary = self._atomic.__enter__()
-        try:
-            self._file = h5py.File(temporary, "w", libver="latest")
-            for name, kind in (("raw", np.int16), ("label", np.uint8)):
-                self._file.create_dataset(
-                    name,
-                    shape=(0, *CROP_SHAPE),
-                    maxshape=(None, *CROP_SHAPE),
-                    chunks=_CHUNK,
-                    dtype=kind,
-                    compression="lzf",
-                    shuffle=kind == np.int16,  # splits the mostly empty high bytes off
-                )
-        except BaseException as error:
-            self._atomic.__exit__(type(error), error, error.__traceback__)
-            raise
+        with contextlib.ExitStack() as stack:
+            if self.scratch:
+                self._place = stack.enter_context(files.atomic(self.path, self.scratch))
+            else:
+                self._place = self.path.with_name(f"{self.path.stem}.unfinished.h5")
+                self._place.parent.mkdir(parents=True, exist_ok=True)
+            self._earlier = _reader_of(self.path)
+            self._file = self._open()
+            self._stack = stack.pop_all()
         return self
 
+    def _open(self) -> h5py.File:
+        """The file of a job that was stopped, cut to its whole subjects, or a new one."""
+        if self._place.exists():
+            try:
+                file = h5py.File(self._place, "r+")
+                whole = min(len(file[name]) for name in ("raw", *_ROWS)) // len(SIDES) * len(SIDES)
+                for name in ("raw", *_ROWS):
+                    file[name].resize(whole, axis=0)
+                return file
+            except (OSError, KeyError):  # killed while it was being written
+                self._place.unlink()
+        return _new_file(self._place)
+
     def __exit__(self, *problem):
-        try:
-            with self._file:
-                if problem[0] is None:
-                    self._finish()
-        except BaseException as error:
-            self._atomic.__exit__(type(error), error, error.__traceback__)
-            raise
-        return self._atomic.__exit__(*problem)
+        with self._stack:
+            if problem[0] is None:
+                self._file.attrs["complete"] = True
+            self._file.close()
+            if self._earlier:
+                self._earlier.close()
+            if problem[0] is None and not self.scratch:
+                os.replace(self._place, self.path)
+            elif problem[0] is not None:
+                return self._stack.__exit__(*problem)
+        return None
+
+    def _subjects(self) -> list[str]:
+        return list(self._file["subject"].asstr()[:: len(SIDES)])
+
+    def holds(self, subject: str) -> bool:
+        """Whether the subject was written, by this writer's file or the earlier one."""
+        known = self._earlier.subjects if self._earlier else []
+        return subject in known or subject in self._subjects()
+
+    def keep(self, subjects) -> None:
+        """Take over these subjects, and no other, of what was written before."""
+        if not set(self._subjects()) <= set(subjects):  # a row cannot be taken out
+            stale = self._place.with_name(f"{self._place.stem}.stale.h5")
+            self._file.close()
+            os.replace(self._place, stale)
+            self._file = _new_file(self._place)
+            with CropReader(stale, unfinished=True) as reader:
+                self._copy(reader, subjects)
+            stale.unlink()
+        if self._earlier:
+            self._copy(self._earlier, set(subjects) - set(self._subjects()))
+
+    def _copy(self, reader: "CropReader", subjects) -> None:
+        for subject in reader.subjects:
+            if subject in subjects:
+                self.add(subject, reader.crops(subject))
 
     def add(self, subject: str, crops: Crops) -> None:
-        """Append one subject's two crops.
+        """Append one subject's two crops; they are in the file when this returns.
 
         Parameters
         ----------
@@ -152,39 +186,56 @@ class CropWriter:
             ``<eid>_<instance>``.
         crops : Crops
         """
-        if subject in self._rows["subject"]:
+        if subject in self._subjects():
             raise ValueError("crops: the same subject was added twice")
-        raw = self._file["raw"]
         for side, value in SIDES.items():
-            row = raw.shape[0]
-            raw.resize(row + 1, axis=0)
-            raw[row] = crops.raw[side]
-            self._rows["subject"].append(subject)
-            self._rows["side"].append(value)
-            self._rows["divisor"].append(crops.divisor[side])
-            self._rows["origin"].append(crops.origin[side])
-            self._rows["label_row"].append(self._add_label(crops, side))
+            label_row = -1
+            if crops.label is not None:
+                label_row = _append(self._file["label"], crops.label[side])
+            _append(self._file["raw"], crops.raw[side])
+            row = (subject, value, crops.divisor[side], crops.origin[side], label_row)
+            for name, cell in zip(_ROWS, row, strict=True):
+                _append(self._file[name], cell)
+        self._file.flush()
 
-    def _add_label(self, crops: Crops, side: str) -> int:
-        if crops.label is None:
-            return -1
-        labels = self._file["label"]
-        labels.resize(self._labels + 1, axis=0)
-        labels[self._labels] = crops.label[side]
-        self._labels += 1
-        return self._labels - 1
 
-    def _finish(self):
-        rows = self._rows
-        self._file.create_dataset("subject", data=rows["subject"], dtype=h5py.string_dtype())
-        self._file.create_dataset("side", data=np.array(rows["side"], np.uint8))
-        self._file.create_dataset("divisor", data=np.array(rows["divisor"], np.float64))
-        origin = np.array(rows["origin"], np.int32).reshape(-1, 3)
-        self._file.create_dataset("origin", data=origin)
-        self._file.create_dataset("label_row", data=np.array(rows["label_row"], np.int32))
-        self._file.attrs["format"] = FORMAT
-        self._file.attrs["shape"] = CROP_SHAPE
-        self._file.attrs["complete"] = True
+_ROWS = ("subject", "side", "divisor", "origin", "label_row")
+
+
+def _new_file(path) -> h5py.File:
+    file = h5py.File(path, "w")
+    for name, kind in (("raw", np.int16), ("label", np.uint8)):
+        file.create_dataset(
+            name,
+            shape=(0, *CROP_SHAPE),
+            maxshape=(None, *CROP_SHAPE),
+            chunks=_CHUNK,
+            dtype=kind,
+            compression="lzf",
+            shuffle=kind == np.int16,  # splits the mostly empty high bytes off
+        )
+    kinds = (h5py.string_dtype(), np.uint8, np.float64, np.int32, np.int32)
+    for name, kind in zip(_ROWS, kinds, strict=True):
+        more = (3,) if name == "origin" else ()
+        file.create_dataset(name, (0, *more), kind, maxshape=(None, *more), chunks=(1024, *more))
+    file.attrs["format"] = FORMAT
+    file.attrs["shape"] = CROP_SHAPE
+    return file
+
+
+def _append(dataset, value) -> int:
+    row = dataset.shape[0]
+    dataset.resize(row + 1, axis=0)
+    dataset[row] = value
+    return row
+
+
+def _reader_of(path):
+    """A reader of an earlier file; None where there is none that can be read."""
+    try:
+        return CropReader(path) if Path(path).exists() else None
+    except InputError:
+        return None
 
 
 class CropReader:
@@ -195,6 +246,8 @@ class CropReader:
     Parameters
     ----------
     paths : path or iterable of path
+    unfinished : bool
+        Read what a stopped job left, too.
 
     Raises
     ------
@@ -202,11 +255,12 @@ class CropReader:
         A file is missing, is not a crop file or is not complete, or a subject is in two.
     """
 
-    def __init__(self, paths):
+    def __init__(self, paths, unfinished: bool = False):
         several = isinstance(paths, Iterable) and not isinstance(paths, str | bytes | os.PathLike)
         self.paths = [Path(path) for path in (paths if several else [paths])]
         self._open = {}
         self._rows = {}
+        self._unfinished = unfinished
         for number, path in enumerate(self.paths):
             self._index(number, path)
         self.subjects = list(dict.fromkeys(subject for subject, _ in self._rows))
@@ -214,7 +268,8 @@ class CropReader:
     def _index(self, number: int, path: Path):
         try:
             with h5py.File(path, "r") as file:
-                if file.attrs.get("format") != FORMAT or not file.attrs.get("complete"):
+                whole = file.attrs.get("complete") or self._unfinished
+                if file.attrs.get("format") != FORMAT or not whole:
                     raise InputError(f"{path}: expected a complete crop file of format {FORMAT}")
                 columns = zip(
                     file["subject"].asstr()[:],
@@ -334,6 +389,5 @@ def drop(path, eids) -> int:
         if not gone:
             return 0
         with CropWriter(path) as writer:
-            for name in stays:
-                writer.add(name, reader.crops(name))
+            writer.keep(stays)
     return gone

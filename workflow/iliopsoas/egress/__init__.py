@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from iliopsoas import files, stages
+from iliopsoas import files
 from iliopsoas.egress import drawn
 from iliopsoas.egress.collect import Leak, check, collect, release_all
 from iliopsoas.privacy import Cohort
+from iliopsoas.stages import analysis
 
 __all__ = ["Leak", "check", "check_folder", "collect", "release_all", "run"]
 
@@ -44,10 +45,10 @@ def run(
     """
     results = Path(results)
     cohort = Cohort.read(results, tables, lists)
-    volumes = stages.accepted(
+    volumes = analysis.accepted(
         files.read_tsv(results / "volumes.tsv"), files.read_tsv(results / "qc/excluded.tsv")
     )
-    sample = stages.sampled(files.read_tsv(results / "cohort/sample.tsv"))
+    sample = analysis.sampled(files.read_tsv(results / "cohort/sample.tsv"))
     main = drawn.main_visit(volumes, sample, instance)
     released = release_all(results, cohort, minimum, drawn.context(main, minimum, age_column))
     drawings = drawn.draw(released, main, minimum, age_column)

@@ -5,7 +5,9 @@ import numpy as np
 import pandas as pd
 
 from iliopsoas import files, grid
+from iliopsoas.logs import log
 from iliopsoas.stages import images as stitched
+from iliopsoas.status import Refused
 
 REJECTED = "rejected_in_review"  # status, in the statistics, of who has a volume nobody trusts
 
@@ -64,12 +66,10 @@ def _bare_preview(folder):
     water, path = folder / "water.nii.gz", folder / "refused.png"
     if not water.exists():  # not kept
         return None
-    if (
-        not path.exists()
-        or path.stat().st_mtime < (folder / "landmarks.state.json").stat().st_mtime
-    ):
+    points = folder / "landmarks.json"
+    newest = max(file.stat().st_mtime for file in (water, points) if file.exists())
+    if not path.exists() or path.stat().st_mtime < newest:
         image = nib.load(water)
-        points = folder / "landmarks.json"
         found = files.read_json(points) if points.exists() else None
         empty = np.zeros(image.shape, np.uint8)
         picture = preview.preview(np.asanyarray(image.dataobj), empty, found, image.affine)
@@ -80,10 +80,17 @@ def _bare_preview(folder):
 # --- figures with images ------------------------------------------------------------------------
 
 
-def _water(results, row):
+NOT_HERE = "Not drawn: the stitched images were not kept (run.keep), and the zips are not mounted."
+
+
+def _images(results, row, *names):
+    """Stitched images of a row's participant, as arrays; None where they cannot be had today."""
     folder = files.subject_folder(results, row.eid, row.instance)
-    (image,) = stitched.load(folder, "water.nii.gz")
-    return np.asanyarray(image.dataobj)
+    try:
+        return [np.asanyarray(image.dataobj) for image in stitched.load(folder, *names)]
+    except Refused as refused:
+        log.warning("figures: a participant is not drawn: %s", refused.message)
+        return None
 
 
 def figure1(folds, manifests, *, results):
@@ -96,11 +103,14 @@ def figure1(folds, manifests, *, results):
     total = folds.groupby(files.KEY)["manual_ml"].sum().sort_values()
     eid, instance = total.index[len(total) // 2]
     row = manifests.set_index(files.KEY).loc[(eid, instance)]
-    image, body = stitched.load(
-        files.subject_folder(results, eid, instance), "water.nii.gz", "body.nii.gz"
-    )
-    water = np.asanyarray(image.dataobj)
-    return images.figure1(water, annotations.read(row["annotation"].split(";"), image, body))
+    folder = files.subject_folder(results, eid, instance)
+    try:
+        image, body = stitched.load(folder, "water.nii.gz", "body.nii.gz")
+        label_map = annotations.read(row["annotation"].split(";"), image, body)
+    except Refused as refused:
+        log.warning("figure 1: %s", refused.message)
+        return style.empty(NOT_HERE)
+    return images.figure1(np.asanyarray(image.dataobj), label_map)
 
 
 def overlays(paths) -> list[dict]:
@@ -134,13 +144,16 @@ def overlays(paths) -> list[dict]:
 
 def figure3(volumes, sample, *, results, instance: int = 2):
     """Figure 3: twelve participants chosen by rule, see `figures.selection.twelve`."""
-    from iliopsoas.figures import images, selection
+    from iliopsoas.figures import images, selection, style
 
     measured = volumes[(volumes["status"] == "ok") & (volumes["instance"] == str(instance))]
     measured = measured.merge(sample[files.KEY], on=files.KEY)
     panels = []
     for row in selection.twelve(measured.dropna(subset=["total_ml"])).itertuples():
-        water = _water(results, row)
+        found = _images(results, row, "water.nii.gz")
+        if found is None:
+            continue
+        (water,) = found
         mask = nib.load(files.subject_folder(results, row.eid, row.instance) / "iliopsoas.nii.gz")
         mask = np.asanyarray(mask.dataobj)
         box = images.window(mask, margin_mm=80.0)
@@ -158,6 +171,8 @@ def figure3(volumes, sample, *, results, instance: int = 2):
                 "text": text,
             }
         )
+    if not panels and not measured.empty:
+        return style.empty(NOT_HERE)
     return images.figure3(panels)
 
 
@@ -171,6 +186,8 @@ def figure_s1(volumes, *, results):
     complete = measured[measured["stations_missing"].isna()]
     shown = measured if complete.empty else complete
     row = shown.iloc[len(shown) // 2]
-    water = _water(results, row)
+    found = _images(results, row, "water.nii.gz")
+    if found is None:
+        return style.empty(NOT_HERE)
     folder = files.subject_folder(results, row["eid"], row["instance"])
-    return crops.draw_crop_boxes(water, files.read_json(folder / "landmarks.json"))
+    return crops.draw_crop_boxes(found[0], files.read_json(folder / "landmarks.json"))

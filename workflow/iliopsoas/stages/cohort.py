@@ -64,28 +64,7 @@ def cohort(
     if purge_absent:
         forget(results, plan.left, "in no phenotype table any more", spare=theirs)
     listing.record(results, listings)
-    for shard in plan.shards["shard"]:
-        manifest_of(shard, plan.manifests, results / "shards" / shard / "manifest.tsv")
     return plan
-
-
-def manifest_of(shard: str, manifests, path) -> None:
-    """Write a shard's manifest, where its content changes.
-
-    Parameters
-    ----------
-    shard : str
-    manifests : DataFrame or path
-        cohort/manifests.tsv: the manifests of all shards.
-    path : path
-        ``<results>/shards/<shard>/manifest.tsv``.
-    """
-    if not isinstance(manifests, pd.DataFrame):
-        manifests = _as_text(manifests)
-    rows = manifests[manifests["shard"] == shard].reset_index(drop=True)
-    path = Path(path)
-    if not path.exists() or not rows.astype(str).equals(_as_text(path)):
-        files.write_tsv(path, rows)
 
 
 def _as_text(path) -> pd.DataFrame:
@@ -136,6 +115,8 @@ def forget(results, people, reason: str = "in a withdrawal file", spare=()) -> p
         shutil.rmtree(folder)
     for path in results.glob("shards/*/crops.h5"):
         _forget_crops(path, people)
+    for path in results.glob("shards/*/crops.unfinished.h5"):  # cut again, if it is still wanted
+        path.unlink()
     rows = sum(_clean_table(path, people) for path in tables if path.exists())
     rows += sum(_clean_journal(path, people) for path in journals if path.exists())
     rows += releases.forget(results, people)

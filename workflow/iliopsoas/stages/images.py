@@ -6,7 +6,8 @@ import nibabel as nib
 import numpy as np
 
 from iliopsoas import files
-from iliopsoas.stages.shards import read_state
+from iliopsoas.stages.ledger import Ledger
+from iliopsoas.stages.shards import output_of
 from iliopsoas.status import Refused, Verdict
 
 IMAGES = ("water.nii.gz", "fat.nii.gz", "body.nii.gz")
@@ -40,17 +41,18 @@ def load(folder, *names: str) -> tuple:
 
     Raises
     ------
-    FileNotFoundError
-        An image is absent, and was not removed by `remove`.
     Refused
-        ``scan_missing``: the zip to make a removed image from is not there, or is another.
+        ``scan_missing``: the zip to make a removed image from is not there, or is another;
+        ``earlier_output_lost``: an image is absent or damaged, and was not removed by `remove`.
     """
     folder, names = Path(folder), names or IMAGES
-    try:
+    if is_removed(folder) and not all((folder / name).exists() for name in names):
+        return _made_again(folder, names)
+    with output_of("dixon", *(folder / name for name in names)):
         return tuple(_in_memory(folder / name) for name in names)
-    except FileNotFoundError:
-        if not (folder / NOTE).exists():
-            raise
+
+
+def _made_again(folder: Path, names) -> tuple:
     from iliopsoas.dixon import process_scan
     from iliopsoas.ukb.fingerprint import content_fingerprint
 
@@ -76,15 +78,27 @@ def is_removed(folder) -> bool:
     return (Path(folder) / NOTE).exists()
 
 
-def remove(manifest, *, results, parameters: dict) -> dict:
+def bytes_in(folder, keep: str) -> int | None:
+    """Bytes of a participant's images, removed ones counted where `keep` is "results"."""
+    folder = Path(folder)
+    try:
+        body = (folder / IMAGES[2]).stat().st_size
+        if keep == "results" and is_removed(folder):
+            return body + files.read_json(folder / NOTE)["bytes"]
+        return body + sum((folder / name).stat().st_size for name in LARGE)
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+
+
+def remove(manifest, *, dixon, volumes, results, parameters: dict) -> dict:
     """Remove the water and fat images of a shard's participants who have volumes.
 
     Whoever was refused keeps theirs: that is where to look.
 
     Parameters
     ----------
-    manifest : path
-        Of the shard.
+    manifest, dixon, volumes : path
+        Of the shard, and its ledgers of these stages.
     results : path
     parameters : dict
         The section dixon of the configuration, with which the images are made again.
@@ -94,17 +108,16 @@ def remove(manifest, *, results, parameters: dict) -> dict:
     dict
         participants without these images, and megabytes (10^6 bytes) that they took.
     """
+    made, measured = Ledger(dixon).rows(), Ledger(volumes).rows()
     freed = []
     for row in files.read_tsv(manifest).itertuples():
-        folder = files.subject_folder(results, row.eid, row.instance)
+        key, folder = (row.eid, row.instance), files.subject_folder(results, row.eid, row.instance)
         there = [folder / name for name in LARGE if (folder / name).exists()]
-        state = read_state(results, row.eid, row.instance, "volumes")
         # a removal that was cut off has its note already
-        if there and state and state["verdict"] == Verdict.OK and not is_removed(folder):
-            dixon = read_state(results, row.eid, row.instance, "dixon")
+        if there and measured[key]["verdict"] == Verdict.OK and not is_removed(folder):
             note = {
                 "scan": row.scan,
-                "content": dixon["record"]["scan_content"],
+                "content": made[key]["scan_content"],
                 "parameters": parameters,
                 "bytes": sum(path.stat().st_size for path in there),
             }

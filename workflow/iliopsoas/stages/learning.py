@@ -1,18 +1,14 @@
-"""The stages of the network: folds, training, cross-validation, segmentation of a shard."""
+"""The stages that teach and judge the network: folds, training, cross-validation."""
 
 import hashlib
-import time
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from iliopsoas import files, grid
-from iliopsoas.logs import Progress, log
+from iliopsoas.logs import log
 from iliopsoas.stages import images
-from iliopsoas.stages.common import MASKS, tasks_after
-from iliopsoas.stages.shards import Outcome, Stage, outcome_of
 from iliopsoas.status import InputError, Verdict
 
 ENOUGH_PEOPLE = 30  # annotated participants from which one version of each fault is enough
@@ -55,26 +51,30 @@ def export_for_annotation(sample, dixon, folder, *, number: int, results) -> pd.
     return table
 
 
-def folds(manifests, ledgers, *, number: int, seed: int) -> pd.DataFrame:
+def folds(manifests, ledgers, crops, *, number: int, seed: int) -> pd.DataFrame:
     """The annotated participants that can be trained on, each with its fold.
+
+    The table is all that training and validation look at to see whether their data changed; so
+    it holds a hash of each participant's crops and masks, and nothing of other participants.
 
     Parameters
     ----------
-    manifests, ledgers : list of path
-        Manifests and crops ledgers of the shards that hold annotated participants.
+    manifests, ledgers, crops : list of path
+        Manifests, crops ledgers and crop files of the shards that hold annotated participants.
     number, seed : int
         How many folds, and the seed they are dealt out with.
 
     Returns
     -------
     DataFrame
-        eid, instance, fold.
+        eid, instance, fold, content (a hash of the participant's crops and masks).
 
     Raises
     ------
     InputError
         No annotation can be used, or fewer participants than folds.
     """
+    from iliopsoas.crops import CropReader
     from iliopsoas.network import training
 
     if not ledgers:
@@ -95,7 +95,18 @@ def folds(manifests, ledgers, *, number: int, seed: int) -> pd.DataFrame:
             "annotation of the crops ledgers says why"
         )
     fold = training.folds(people, number, seed)
-    return people[files.KEY].assign(fold=fold.to_numpy())
+    with CropReader(crops) as reader:
+        names = [files.subject_name(row.eid, row.instance) for row in people.itertuples()]
+        content = [_content(reader, name) for name in names]
+    return people[files.KEY].assign(fold=fold.to_numpy(), content=content)
+
+
+def _content(reader, name: str) -> str:
+    digest = hashlib.sha256()
+    for side in grid.SIDES:
+        digest.update(reader.read_raw(name, side))
+        digest.update(reader.read_label(name, side))
+    return digest.hexdigest()[:16]
 
 
 def _training_set(folds, crops, factor: int, normalisation: str):
@@ -196,16 +207,6 @@ def learning_rate_sweep(
     )
 
 
-def _segmenter(weights, parameters: dict, crop: dict):
-    from iliopsoas.network.segmentation import Segmenter
-
-    paths = [weights] if isinstance(weights, str | Path) else list(weights)
-    chosen = {key: parameters[key] for key in ("threshold", "batch_size", "flip", "precision")}
-    chosen |= {"normalisation": crop["normalisation"]}
-    sha256 = parameters.get("weights_sha256")
-    return Segmenter.load(paths, sha256=sha256 if len(paths) == 1 else None, **chosen)
-
-
 def check_weights(weights, *, parameters: dict, crop: dict) -> dict:
     """Load the configured weights as `segment` will: a wrong file is not found out days later.
 
@@ -219,7 +220,9 @@ def check_weights(weights, *, parameters: dict, crop: dict) -> dict:
     InputError
         As `segmentation.Segmenter.load`.
     """
-    segmenter = _segmenter(weights, parameters, crop)
+    from iliopsoas.network.segmentation import Segmenter
+
+    segmenter = Segmenter.configured([weights], parameters, crop)
     return {
         "weights_sha256": segmenter.provenance["weights_sha256"],
         "bytes": Path(weights).stat().st_size,
@@ -245,13 +248,13 @@ def validate(
         fold, eid, instance, side, dice, automatic_ml, manual_ml.
     """
     from iliopsoas.crops import CropReader
-    from iliopsoas.network.segmentation import evaluate
+    from iliopsoas.network.segmentation import Segmenter, evaluate
 
     table = files.read_tsv(folds)
     held_out = table[table["fold"] == fold]
     names = [files.subject_name(row.eid, row.instance) for row in held_out.itertuples()]
     chosen = {k: v for k, v in parameters.items() if k != "weights_sha256"}
-    segmenter = _segmenter(weights, chosen, crop)
+    segmenter = Segmenter.configured([weights], chosen, crop)
     reader = CropReader(crops)
     predicted = {}
 
@@ -282,6 +285,7 @@ def quality_rows(
         See `qc.quality.held_out_rows`.
     """
     from iliopsoas.crops import CropReader
+    from iliopsoas.network.segmentation import Segmenter
     from iliopsoas.qc import quality
 
     table = files.read_tsv(folds)
@@ -293,7 +297,7 @@ def quality_rows(
         return reader.read(name, side, crop["normalisation"]), reader.read_label(name, side)
 
     chosen = {k: v for k, v in parameters.items() if k != "weights_sha256"}
-    segment = quality.network(_segmenter(weights, chosen, crop))
+    segment = quality.network(Segmenter.configured([weights], chosen, crop))
     # few participants: the more often each is made worse
     repeats = int(np.clip(ENOUGH_PEOPLE // max(len(table), 1), 1, 3))
     return quality.held_out_rows(names, read, segment, seed, repeats)
@@ -314,70 +318,3 @@ def _coronal_example(reader, name: str, predicted: dict) -> dict:
         "automatic": both(lambda side: predicted[name, side]),
     }
     return {key: images.slice_of(array, "coronal", level) for key, array in volumes.items()}
-
-
-def segment(
-    manifest,
-    crops,
-    weights,
-    ledger,
-    *,
-    results,
-    version: int,
-    parameters: dict,
-    crop: dict,
-    retry=(),
-) -> pd.DataFrame:
-    """Masks of a shard's participants; the network is loaded once, and only where needed."""
-    from iliopsoas.crops import CropReader
-    from iliopsoas.network.segmentation import Subject, segment_many
-
-    paths = [weights] if isinstance(weights, str | Path) else list(weights)
-    tasks = tasks_after(
-        manifest,
-        results,
-        "crops",
-        "segment",
-        version,
-        {key: value for key, value in parameters.items() if key != "batch_size"},  # only speed
-        crop,
-        [files.sha256(path) for path in paths],
-    )
-    keep = parameters["keep_probabilities"]
-    stage = Stage("segment", results, MASKS if keep else MASKS[:1], retry)
-    pending = stage.pending(tasks)
-    for task in [] if keep else tasks:  # of an earlier run, perhaps of other weights
-        (stage.folder(task) / MASKS[1]).unlink(missing_ok=True)
-    progress = Progress("segment", len(pending))
-    if pending:
-        segmenter = _segmenter(paths, parameters, crop)
-        reader = CropReader(crops)
-
-        def read(task):
-            name = files.subject_name(task.eid, task.instance)
-            cut = {side: reader.read(name, side, crop["normalisation"]) for side in grid.SIDES}
-            return Subject(cut, files.read_json(stage.folder(task) / "landmarks.json"))
-
-        def write(task, result):
-            affine = nib.load(stage.folder(task) / "body.nii.gz").affine
-            arrays = (result.mask, result.percent)
-            for name, array in zip(stage.outputs, arrays, strict=False):
-                files.write_nifti(stage.folder(task) / name, grid.las_image(array, affine))
-            return result.record
-
-        start = time.perf_counter()
-        for task, result in segment_many(segmenter, pending, read, write, keep=keep):
-            seconds, start = time.perf_counter() - start, time.perf_counter()
-            outcome = _outcome(result, seconds)
-            stage.finish(task, outcome, outcome.value)
-            progress.step(outcome.verdict)
-    return stage.write_ledger(ledger, tasks)
-
-
-def _outcome(result, seconds: float) -> Outcome:
-    """What `segment_many` yields, a record or an exception, as an outcome."""
-    if isinstance(result, InputError):
-        raise result
-    if isinstance(result, Exception):
-        return outcome_of(result, seconds)
-    return Outcome(Verdict.OK, "", seconds, result)

@@ -1,18 +1,20 @@
 """Masks of another tool: the same measures, evidence and flags as this run's."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from iliopsoas import files, grid
+from iliopsoas.config import Run
 from iliopsoas.stages import images
-from iliopsoas.stages.common import tasks_after
-from iliopsoas.stages.shards import Stage
+from iliopsoas.stages.landmarks import FILE as LANDMARKS
+from iliopsoas.stages.ledger import Ledger
+from iliopsoas.stages.shards import Shard, Stage
 
 
-def _participant(folder: str, paths: dict, labels: dict, name: str) -> dict:
+def participant(folder, paths: dict, labels: dict, name: str) -> dict:
+    """Bring one participant's mask of another tool to the stitched grid and measure it."""
     from iliopsoas.masks import volumes
     from iliopsoas.masks.other_tools import read
     from iliopsoas.qc import evidence
@@ -25,48 +27,66 @@ def _participant(folder: str, paths: dict, labels: dict, name: str) -> dict:
     water, fat, body = (
         np.asanyarray(image.dataobj) for image in (water_image, fat_image, body_image)
     )
-    points = folder / "landmarks.json"
+    points = folder / LANDMARKS
     found = files.read_json(points) if points.exists() else None
     measures = volumes.measure(mask, affine, water, fat)
     # another tool has no crops of ours that its masks could touch
     return record | measures | evidence.gather(mask, affine, water, body, found, boxes={})
 
 
-def other_masks(
-    manifest, ledger, *, results, method: dict, version: int, processes: int, time_limit_s: float
+def run(
+    manifest,
+    dixon,
+    landmarks,
+    ledger,
+    *,
+    results,
+    method: dict,
+    version: int,
+    processes: int,
+    options: Run,
 ) -> pd.DataFrame:
-    """Bring another tool's masks of a shard to the stitched grid and measure them.
+    """Measure another tool's masks of a shard.
 
     Parameters
     ----------
+    dixon, landmarks : path
+        Ledgers: masks are measured on the stitched images; landmarks, where there are any, are
+        evidence for quality control.
     method : dict
         Of section other_methods: name, folder, left_file, right_file, left_labels, right_labels.
     """
     from iliopsoas.masks import other_tools as masks
 
-    name = method["name"]
+    name, points = method["name"], Ledger(landmarks).rows()
     patterns = {side: method[f"{side}_file"] for side in grid.SIDES}
     labels = {side: list(method[f"{side}_labels"]) for side in grid.SIDES}
 
-    def arguments(row):
+    def inputs(row, earlier):
         paths = masks.find(method["folder"], patterns, row.eid, row.instance)
-        return {"paths": paths, "labels": labels, "name": name}
+        there = [path for path in paths.values() if path.is_file()]
+        located = points.get((row.eid, row.instance), {})
+        parts = [
+            [files.sha256(path) for path in there],
+            located.get("verdict"),
+            located.get("fingerprint"),
+        ]
+        return parts, {"paths": paths, "labels": labels, "name": name}
 
-    def with_content(task):
-        there = [path for path in task.arguments["paths"].values() if path.is_file()]
-        content = [files.sha256(path) for path in there]
-        return dataclasses.replace(
-            task, fingerprint=files.fingerprint(task.fingerprint, len(there), content)
-        )
-
-    tasks = tasks_after(
-        manifest, results, "dixon", "other", version, labels, patterns, arguments=arguments
+    shard = Shard(
+        Stage(f"other-{name}", (f"other-{name}.nii.gz",), participant, after="dixon"),
+        manifest,
+        ledger,
+        results=results,
+        parts=("other", version, labels, patterns),
+        previous=dixon,
+        inputs=inputs,
+        options=options,
     )
-    stage = Stage(f"other-{name}", results, (f"other-{name}.nii.gz",))
-    return stage.run(_participant, list(map(with_content, tasks)), ledger, processes, time_limit_s)
+    return shard.run(processes)
 
 
-def other_table(sample, dixon, ledger) -> pd.DataFrame:
+def table(sample, dixon, ledger) -> pd.DataFrame:
     """The volume table of another tool's masks: the columns of results/volumes.tsv."""
     from iliopsoas.masks import volumes
 

@@ -1,27 +1,31 @@
-"""Runs one stage over the participants of a shard: process pool, time limit, ledger, resume.
+"""Runs one stage over the participants of a shard: guard, process pool, time limit, resume.
 
-A participant's state at a stage is one small file in the participant's folder, written after
-the stage's outputs; the shard's ledger is the table of these states. Work is done again only
-where the fingerprint of its inputs and parameters has changed or an output is gone.
+Nothing that one participant's files do may harm another: whatever is read of a participant is read
+inside a guard that turns an exception into that participant's verdict. Work is done again only
+where the fingerprint of its inputs and parameters has changed or an output is not as it was left.
 """
 
+import contextlib
 import errno
 import multiprocessing
 import os
+import re
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 from pebble import ProcessExpired, ProcessPool
 
-from iliopsoas import files
+from iliopsoas import files, tables
+from iliopsoas.config import Run
 from iliopsoas.logs import Progress, log
+from iliopsoas.stages.ledger import Ledger
 from iliopsoas.status import InputError, Refused, Verdict
 
-LEDGER_COLUMNS = [*files.KEY, "verdict", "message", "seconds", "fingerprint"]
 # one process per participant is the parallelism; libraries must not add their own
 ONE_THREAD = (
     "OMP_NUM_THREADS",
@@ -29,17 +33,54 @@ ONE_THREAD = (
     "MKL_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
-# worth another try when the stage runs again: the machine failed, not the scan
-TRANSIENT = {
+# the machine failed, not the scan: tried again whenever the stage runs again, and counted, since
+# a machine that fails everybody must stop the run
+MACHINE = {
     Verdict.TIME_LIMIT,
     Verdict.WORKER_DIED,
     Verdict.UNEXPECTED_ERROR,
     Verdict.OUT_OF_MEMORY,
     Verdict.SCAN_MISSING,
-    Verdict.EARLIER_STAGE,
+    Verdict.EARLIER_OUTPUT_LOST,
 }
 NO_DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # full, read-only, over the quota
-STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")
+ORDER = ("dixon", "landmarks", "crops", "segment", "volumes")  # each reads the one before it
+FEW = 5  # so many failures of the machine can be chance, whatever their share
+LATE_S = 30.0  # how long a file that an earlier stage promised may take to show on this machine
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage does with one participant.
+
+    Parameters
+    ----------
+    name : str
+    outputs : tuple of str
+        File names in the participant's folder that an ``ok`` promises.
+    work : function, optional
+        ``work(folder, **arguments)`` writes the outputs and returns the participant's record, a
+        flat dict; it runs in a process of its own and must pickle.
+    after : str, optional
+        The stage before it.
+    size : function of a folder, optional
+        Bytes of the outputs there, None where one is missing; default: the files' sizes.
+    """
+
+    name: str
+    outputs: tuple[str, ...] = ()
+    work: Callable | None = None
+    after: str | None = None
+    size: Callable | None = None
+
+    def bytes_in(self, folder: Path) -> int | None:
+        """Bytes of the outputs in a participant's folder; None where one is missing."""
+        if self.size:
+            return self.size(folder)
+        try:
+            return sum((folder / name).stat().st_size for name in self.outputs)
+        except FileNotFoundError:
+            return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,29 +90,41 @@ class Task:
     Parameters
     ----------
     eid, instance : str
+    folder : Path
+        The participant's.
     fingerprint : str
         Of the inputs and parameters; see `files.fingerprint`.
     arguments : dict
-        Keyword arguments for the stage's function; they must pickle.
-    blocked : str, optional
-        Why an earlier stage left nothing to work on.
+        Keyword arguments for the stage's work; they must pickle.
+    settled : Outcome, optional
+        What is known without any work: an earlier stage left nothing, or an input is unreadable.
     """
 
     eid: str
     instance: str
+    folder: Path
     fingerprint: str
     arguments: dict = field(default_factory=dict)
-    blocked: str | None = None
+    settled: "Outcome | None" = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.eid, self.instance
+
+    @property
+    def name(self) -> str:
+        return files.subject_name(self.eid, self.instance)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task; `value` is what the stage's function returned."""
+    """What became of a task; `value` is what the stage's work returned."""
 
     verdict: Verdict
     message: str = ""
     seconds: float = 0.0
     value: object = None
+    trace: str = ""
 
 
 def outcome_of(error: Exception, seconds: float = 0.0) -> Outcome:
@@ -88,25 +141,76 @@ def outcome_of(error: Exception, seconds: float = 0.0) -> Outcome:
         raise error
     memory = isinstance(error, MemoryError)
     verdict = Verdict.OUT_OF_MEMORY if memory else Verdict.UNEXPECTED_ERROR
-    return Outcome(verdict, f"{type(error).__name__}: {error}", seconds)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    trace = "".join(traceback.format_exception(error))
+    return Outcome(verdict, f"{type(error).__name__}: {error}{where}", seconds, trace=trace)
 
 
-def _attempt(work: Callable, arguments: dict) -> Outcome:
-    """Call `work` and turn a refusal into an outcome; runs inside a worker."""
+def guarded(work: Callable, *arguments, **named) -> Outcome:
+    """Call `work` and turn what it raises into an outcome.
+
+    Raises
+    ------
+    OSError
+        As `outcome_of`.
+    """
     start = time.perf_counter()
     try:
-        outcome = Outcome(Verdict.OK, value=work(**arguments))
+        outcome = Outcome(Verdict.OK, value=work(*arguments, **named))
     except Exception as error:
         outcome = outcome_of(error)
-    return Outcome(
-        outcome.verdict, outcome.message, time.perf_counter() - start, value=outcome.value
-    )
+    seconds = time.perf_counter() - start
+    return Outcome(outcome.verdict, outcome.message, seconds, outcome.value, outcome.trace)
+
+
+@contextlib.contextmanager
+def output_of(stage: str, *paths):
+    """Read, inside the block, what an earlier stage left of one participant.
+
+    A file may show up late on a network disk; one that cannot be read is removed, so that its
+    row no longer counts as done and the earlier stage makes it again.
+
+    Parameters
+    ----------
+    stage : str
+        Who made the files.
+    *paths : path
+
+    Raises
+    ------
+    Refused
+        ``earlier_output_lost``.
+    """
+    paths, start = [Path(path) for path in paths], time.monotonic()
+    while missing := [path for path in paths if not path.exists()]:
+        if time.monotonic() - start > LATE_S:
+            raise Refused(
+                Verdict.EARLIER_OUTPUT_LOST,
+                f"{stage}: {missing[0].name} is gone; `snakemake retry_failed` makes it again",
+            )
+        time.sleep(0.2)
+    try:
+        yield
+    except (MemoryError, Refused):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # the disk's failure, not the file's
+            raise
+        for path in paths:
+            path.unlink(missing_ok=True)
+        names = ", ".join(path.name for path in paths)
+        raise Refused(
+            Verdict.EARLIER_OUTPUT_LOST,
+            f"{stage}: {names} cannot be read ({type(error).__name__}) and was removed; "
+            "`snakemake retry_failed` makes it again",
+        ) from error
 
 
 def execute(
     work: Callable, tasks: Iterable[Task], processes: int, time_limit_s: float
 ) -> Iterator[tuple[Task, Outcome]]:
-    """Run `work(**task.arguments)` for every task in a pool of processes.
+    """Run ``work(task.folder, **task.arguments)`` for every task in a pool of processes.
 
     Yields a task with its outcome as each ends; a worker that hangs or dies costs its own
     participant only. At most two tasks per process wait, so memory stays bounded.
@@ -129,7 +233,9 @@ def execute(
                 task = next(queue, None)
                 if task is None:
                     return False
-                future = pool.schedule(_attempt, args=(work, task.arguments), timeout=time_limit_s)
+                future = pool.schedule(
+                    guarded, (work, task.folder), task.arguments, timeout=time_limit_s
+                )
                 running[future] = (task, time.perf_counter())
                 return True
 
@@ -161,140 +267,196 @@ def execute(
                 os.environ[name] = value
 
 
-def in_order(tasks: Iterable[Task], outcomes: Iterator) -> Iterator[tuple[Task, Outcome]]:
-    """The pairs that `execute` yields, in the order of `tasks`: a second run writes the same."""
-    waiting = {}
-    for expected in tasks:
-        while expected not in waiting:
-            task, outcome = next(outcomes)
-            waiting[task] = outcome
-        yield expected, waiting.pop(expected)
-
-
-class Stage:
-    """The participants of one shard at one stage: what is done, what is left, the ledger.
+class Shard:
+    """The participants of one shard at one stage: who is done, who is left, the ledger.
 
     Parameters
     ----------
-    name : str
-        The stage; its states are ``<subject folder>/<name>.state.json``.
+    stage : Stage
+    manifest, ledger : path
+        The shard's participants, and the ledger that is written.
     results : path
         Folder of all results.
-    outputs : tuple of str
-        File names in the subject folder that an ``ok`` promises.
-    retry : iterable of str
-        Verdicts that are tried again besides `TRANSIENT`.
-    instead : dict of str to str, optional
-        Output to the file in the subject folder that stands for it where it was removed on purpose.
+    parts : tuple
+        What fingerprints cover besides the earlier stage's and `inputs`: version, parameters.
+    previous : path, optional
+        Ledger of the stage before: who is not ``ok`` there has nothing to work on.
+    inputs : function, optional
+        ``inputs(row, earlier)`` of a manifest row and the participant's earlier ledger row (or
+        None) gives ``(parts, arguments)``: further parts of the fingerprint, and keyword
+        arguments for the work. It runs guarded, in threads.
+    still_there : function of a Task, optional
+        Whether what a done participant left besides files is still there.
+    options : config.Run
+        How the work is done: time limit, verdicts tried again, share of failures that stops.
     """
 
-    def __init__(self, name: str, results, outputs: tuple[str, ...] = (), retry=(), instead=None):
-        self.name, self.results, self.outputs = name, Path(results), outputs
-        self.instead = instead or {}
-        self.retry = {*TRANSIENT, *retry}
+    def __init__(
+        self,
+        stage: Stage,
+        manifest,
+        ledger,
+        *,
+        results,
+        parts: tuple = (),
+        previous=None,
+        inputs: Callable | None = None,
+        still_there: Callable | None = None,
+        options: Run | None = None,
+    ):
+        self.stage, self.results = stage, Path(results)
+        self.options = options or Run()
+        self.ledger, self.own = Ledger(ledger), {}
+        self._earlier = self.ledger.rows()
+        self._previous = None if previous is None else Ledger(previous).rows()
+        self._still_there = still_there
+        self._failures, self._traced = [], set()
+        rows = list(files.read_tsv(manifest).itertuples())
+        with ThreadPoolExecutor(8) as threads:  # a network disk answers many at once
+            self.tasks = list(threads.map(lambda row: self._task(row, parts, inputs), rows))
+        left = [task for task in self.tasks if not self._is_done(task)]
+        self.pending = [task for task in left if not task.settled]
+        self.done = len(self.tasks) - len(left)
+        log.info("%s: %d of %d participants done before", stage.name, self.done, len(self.tasks))
+        for task in left:
+            if task.settled:
+                self._record(task, task.settled)
+        self._progress = Progress(stage.name, len(self.pending))
 
-    def folder(self, task: Task) -> Path:
-        return files.subject_folder(self.results, task.eid, task.instance)
+    def _task(self, row, parts: tuple, inputs) -> Task:
+        folder = files.subject_folder(self.results, row.eid, row.instance)
+        key, settled, arguments, before = (row.eid, row.instance), None, {}, None
+        if self._previous is not None:
+            state = self._previous.get(key)
+            if state is None:
+                raise InputError(f"{self.stage.name}: the ledger before it lacks a participant")
+            before, settled = state["fingerprint"], _blocked(state, self.stage.after)
+        if inputs and not settled:
+            read = guarded(inputs, row, self._earlier.get(key))
+            if read.verdict == Verdict.OK:
+                more, arguments = read.value
+                parts = (*parts, more)
+            else:
+                settled = read
+        return Task(*key, folder, files.fingerprint(before, *parts), arguments, settled)
 
-    def state(self, task: Task) -> dict | None:
-        """The participant's recorded state, or None where there is none that can be read."""
-        return read_state(self.results, task.eid, task.instance, self.name)
-
-    def is_done(self, task: Task) -> bool:
-        """Whether the same work was done before and its outputs are still there."""
-        state = self.state(task)
-        if state is None or state["fingerprint"] != task.fingerprint:
+    def _is_done(self, task: Task) -> bool:
+        row = self._earlier.get(task.key)
+        if row is None or row["fingerprint"] != task.fingerprint:
             return False
-        if state["verdict"] in self.retry:
+        if task.settled:
+            return (row["verdict"], row["message"]) == (task.settled.verdict, task.settled.message)
+        if row["verdict"] in {*MACHINE, Verdict.EARLIER_STAGE, *self.options.retry}:
             return False
-        if state["verdict"] != Verdict.OK:
+        if row["verdict"] != Verdict.OK:
             return True
-        folder = self.folder(task)
-        return all(
-            (folder / name).exists()
-            or (name in self.instead and (folder / self.instead[name]).exists())
-            for name in self.outputs
+        there = self.stage.bytes_in(task.folder)
+        return (
+            there is not None
+            and str(there) == str(row.get("bytes"))
+            and (self._still_there is None or self._still_there(task))
         )
 
     def finish(self, task: Task, outcome: Outcome, record: dict | None = None) -> None:
-        """Record an outcome; outputs of an earlier success do not outlive a refusal."""
-        folder = self.folder(task)
-        for litter in folder.glob(".partial-*"):  # of a worker that was killed
-            litter.unlink()
-        if outcome.verdict != Verdict.OK:
-            for name in (*self.outputs, *self.instead.values()):
-                (folder / name).unlink(missing_ok=True)
-        files.write_json(
-            folder / f"{self.name}.state.json",
-            {
-                "verdict": str(outcome.verdict),
-                "message": outcome.message,
-                "seconds": round(outcome.seconds, 3),
-                "fingerprint": task.fingerprint,
-                "record": record or {},
-            },
-        )
+        """Record an outcome.
 
-    def pending(self, tasks: list[Task]) -> list[Task]:
-        """The tasks left to do; those an earlier stage blocked are recorded on the way."""
-        for task in tasks:
-            if task.blocked and not self._is_blocked_already(task):
-                self.finish(task, Outcome(Verdict.EARLIER_STAGE, task.blocked))
-        return [task for task in tasks if not task.blocked and not self.is_done(task)]
-
-    def _is_blocked_already(self, task: Task) -> bool:
-        state = self.state(task)
-        return bool(state) and (state["verdict"], state["message"]) == (
-            Verdict.EARLIER_STAGE,
-            task.blocked,
-        )
-
-    def write_ledger(self, path, tasks: list[Task]) -> pd.DataFrame:
-        """Write the table of all states: a row per participant, record keys as columns.
+        Outputs of an earlier success do not outlive a refusal; a failure of the machine says
+        nothing about them, and a second job on this shard may just have made them.
 
         Raises
         ------
         InputError
-            Where a participant has no state: a ledger with a hole is never written.
+            The machine fails more than ``run.max_machine_failures`` of the participants.
         """
-        rows = []
-        for task in tasks:
-            state = self.state(task)
-            if state is None:
-                raise InputError(f"{self.name}: a participant of the shard has no verdict")
-            rows.append({"eid": task.eid, "instance": task.instance} | _flat(state))
-        table = pd.DataFrame(rows)
-        table = table.reindex(
-            columns=[*LEDGER_COLUMNS, *[c for c in table.columns if c not in LEDGER_COLUMNS]]
-        )
-        files.write_tsv(path, table)
-        return table
+        self._record(task, outcome, record)
+        self._progress.step(outcome.verdict)
 
-    def run(
-        self, work: Callable, tasks: list[Task], ledger, processes: int, time_limit_s: float
-    ) -> pd.DataFrame:
-        """Do what is left of `tasks` in a pool and write the ledger.
+    def _record(self, task: Task, outcome: Outcome, record: dict | None = None) -> None:
+        _remove_litter(task.folder)
+        if outcome.verdict not in {Verdict.OK, *MACHINE}:
+            for name in self.stage.outputs:
+                (task.folder / name).unlink(missing_ok=True)
+        message = _masked(outcome.message, task)
+        row = dict(zip(files.KEY, task.key, strict=True)) | {
+            "verdict": str(outcome.verdict),
+            "message": " ".join(message.split()),
+            "seconds": round(outcome.seconds, 3),
+            "fingerprint": task.fingerprint,
+            "bytes": self.stage.bytes_in(task.folder) if outcome.verdict == Verdict.OK else None,
+        }
+        self.own[task.key] = row | (record or {})
+        self.ledger.append(self.own[task.key])
+        kind = message.rsplit("(", 1)[-1]
+        if outcome.trace and kind not in self._traced:
+            self._traced.add(kind)
+            log.warning("%s: first error of its kind:\n%s", self.stage.name,
+                        _masked(outcome.trace, task))  # fmt: skip
+        if outcome.verdict in MACHINE:
+            self._failures.append(f"{outcome.verdict}: {message}")
+        self._stop_where_the_machine_fails()
 
-        `work` returns the flat record of a participant; it writes its outputs itself.
+    def _stop_where_the_machine_fails(self) -> None:
+        failed, finished = len(self._failures), self.done + len(self.own)
+        everybody = failed == len(self.tasks) > 1 and self.options.max_machine_failures < 1
+        too_many = failed >= FEW and failed > self.options.max_machine_failures * finished
+        if everybody or too_many:
+            raise InputError(
+                f"{self.stage.name}: the machine failed {failed} of {finished} participants, more "
+                f"than run.max_machine_failures ({self.options.max_machine_failures:g}) allows; "
+                f"the last: {self._failures[-1]}"
+            )
+
+    def close(self) -> pd.DataFrame:
+        """Write the ledger; see `Ledger.finish`.
+
+        Raises
+        ------
+        InputError
+            Also where a record has a column that is not declared: a misspelt name is no column.
         """
-        pending = self.pending(tasks)
-        log.info(
-            "%s: %d of %d participants done before",
-            self.name,
-            len(tasks) - len(pending),
-            len(tasks),
-        )
-        progress = Progress(self.name, len(pending))
-        for task, outcome in execute(work, pending, processes, time_limit_s):
-            self.finish(task, outcome, record=outcome.value)
-            progress.step(outcome.verdict)
-        return self.write_ledger(ledger, tasks)
+        path = self.ledger.path.absolute()
+        if path.is_relative_to(self.results.absolute()):
+            name = path.relative_to(self.results.absolute()).as_posix()
+            declared = tables.table_of(name)
+            written = {column for row in self.own.values() for column in row}
+            wrong = declared.undeclared(sorted(written)) if declared else []
+            if wrong:
+                raise InputError(f"{name}: not declared in iliopsoas/tables: {', '.join(wrong)}")
+        return self.ledger.finish([task.key for task in self.tasks], self.own)
+
+    def run(self, processes: int) -> pd.DataFrame:
+        """Do what is left in a pool of processes, and write the ledger."""
+        outcomes = execute(self.stage.work, self.pending, processes, self.options.time_limit_s)
+        with contextlib.closing(outcomes):
+            for task, outcome in outcomes:
+                self.finish(task, outcome, outcome.value)
+        return self.close()
+
+
+def _blocked(state: dict, stage: str) -> Outcome | None:
+    """The outcome of who has nothing to work on after `stage`."""
+    if state["verdict"] == Verdict.OK:
+        return None
+    told = state["verdict"] == Verdict.EARLIER_STAGE
+    return Outcome(
+        Verdict.EARLIER_STAGE, state["message"] if told else f"{stage}: {state['verdict']}"
+    )
+
+
+def _masked(text: str, task: Task) -> str:
+    """A text without the participant's id, nor any other number that could be one."""
+    return re.sub(r"(?<!\d)\d{7}(?!\d)", "<EID>", text.replace(task.eid, "<EID>"))
+
+
+def _remove_litter(folder: Path) -> None:
+    """Remove temporary files whose process, on this machine, is no more."""
+    for litter in folder.glob(f"{files.TEMPORARY}*"):
+        if files.is_abandoned(litter):
+            litter.unlink(missing_ok=True)
 
 
 def ask_again(results, retry=()) -> pd.DataFrame:
-    """Remove the ledgers with a failure that is worth another try, so that they are made anew.
-
-    The participants' states stay: making a ledger does nobody again who was done.
+    """Reopen the ledgers with a failure that is worth another try, so that they are made anew.
 
     Parameters
     ----------
@@ -308,32 +470,16 @@ def ask_again(results, retry=()) -> pd.DataFrame:
     DataFrame
         stage, verdict, participants.
     """
-    again = {*TRANSIENT, *retry} - {Verdict.EARLIER_STAGE}
-    found = []
-    for stage in STAGES:
+    again, found = {*MACHINE, *retry}, []
+    for number, stage in enumerate(ORDER):
         for path in sorted(Path(results).glob(f"shards/*/{stage}.tsv")):
             verdicts = files.read_tsv(path, usecols=["verdict"])["verdict"]
             failed = verdicts[verdicts.isin(again)]
-            if len(failed):
-                found.append(pd.DataFrame({"stage": stage, "verdict": failed}))
-                path.unlink()
+            if failed.empty:
+                continue
+            found.append(pd.DataFrame({"stage": stage, "verdict": failed}))
+            lost = (failed == Verdict.EARLIER_OUTPUT_LOST).any()
+            for name in ORDER[0 if lost else number : number + 1]:  # who made what was lost
+                Ledger(path.with_name(f"{name}.tsv")).reopen()
     table = pd.concat([pd.DataFrame(columns=["stage", "verdict"]), *found])
     return table.groupby(["stage", "verdict"], sort=False).size().reset_index(name="participants")
-
-
-def read_state(results, eid, instance, stage: str) -> dict | None:
-    """A participant's state at a stage; None where there is none that can be read."""
-    path = files.subject_folder(results, eid, instance) / f"{stage}.state.json"
-    try:
-        return files.read_json(path)
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _flat(state: dict) -> dict:
-    """A ledger row: lists become text, so that every cell is a scalar."""
-    record = {
-        key: ",".join(map(str, value)) if isinstance(value, list) else value
-        for key, value in state["record"].items()
-    }
-    return {key: state[key] for key in LEDGER_COLUMNS[2:]} | record

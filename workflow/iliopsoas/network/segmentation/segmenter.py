@@ -103,6 +103,22 @@ class Segmenter:
             threshold = float(np.mean(own))
         return cls(models, factor, threshold, provenance=provenance, **options)
 
+    @classmethod
+    def configured(cls, paths, segmentation: dict, crops: dict) -> "Segmenter":
+        """The networks of weights files, as the configuration's sections say; see `load`.
+
+        ``weights_sha256`` is checked where there is one file: it is the configured file's.
+        """
+        paths = list(paths)
+        chosen = {key: segmentation[key] for key in ("threshold", "batch_size", "flip")}
+        return cls.load(
+            paths,
+            sha256=segmentation.get("weights_sha256") if len(paths) == 1 else None,
+            precision=segmentation["precision"],
+            normalisation=crops["normalisation"],
+            **chosen,
+        )
+
     @property
     def members(self) -> int:
         """Predictions that are averaged: models x flips."""

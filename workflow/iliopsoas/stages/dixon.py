@@ -1,0 +1,63 @@
+"""Zips to stitched images, shard by shard."""
+
+from functools import partial
+
+import pandas as pd
+
+from iliopsoas import files
+from iliopsoas.config import Run
+from iliopsoas.stages import images
+from iliopsoas.stages.shards import Shard, Stage
+
+
+def participant(folder, scan: str, content: str, parameters: dict) -> dict:
+    """One zip to water, fat and body images; returns what `process_scan` recorded."""
+    from iliopsoas.dixon import process_scan
+
+    result = process_scan(scan, **parameters)
+    images.save(folder, (result.water, result.fat, result.body))
+    return {"scan_sha256": files.sha256(scan), "scan_content": content} | result.record
+
+
+def run(
+    manifest, ledger, *, results, version: int, parameters: dict, processes: int, options: Run
+) -> pd.DataFrame:
+    """Dixon preprocessing of a shard.
+
+    Parameters
+    ----------
+    manifest, ledger : path
+        The shard's participants, and the ledger that is written.
+    results : path
+        Folder of all results.
+    version : int
+        Of the stage.
+    parameters : dict
+        The section dixon of the configuration.
+    processes : int
+    options : config.Run
+        With ``keep`` "results", images that were removed after their use count as done.
+    """
+    from iliopsoas.ukb.fingerprint import content_fingerprint
+
+    def inputs(row, earlier):
+        content = content_fingerprint(row.scan)
+        if content == "missing" and earlier:
+            # a scan that is not mounted today does not undo its results
+            content = earlier.get("scan_content") or content
+        images.follow(files.subject_folder(results, row.eid, row.instance), row.scan, content)
+        return content, {"scan": row.scan, "content": content, "parameters": parameters}
+
+    stage = Stage(
+        "dixon", images.IMAGES, participant, size=partial(images.bytes_in, keep=options.keep)
+    )
+    shard = Shard(
+        stage,
+        manifest,
+        ledger,
+        results=results,
+        parts=("dixon", version, parameters),
+        inputs=inputs,
+        options=options,
+    )
+    return shard.run(processes)
