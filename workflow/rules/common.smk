@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
 
+from iliopsoas.starter import WEIGHTS as STARTER
 from iliopsoas.ukb import listing
 
 # Half of the machine's cores for a job, so that image stages of one shard run beside the network of
@@ -150,7 +151,8 @@ def segmentation_weights(wildcards):
             raise WorkflowError(
                 f"segmentation.weights: {settings.segmentation.weights} does not exist. Put the "
                 "file there (config/ukbb.yaml says where the published one comes from), name "
-                "another, or set weights to null to train on annotations."
+                "another, set weights to starter for the package's own network, or to null to train "
+                "on annotations."
             )
         return settings.segmentation.weights
     after_folds()

@@ -10,6 +10,7 @@ rule export_for_annotation:
     input:
         sample=result("cohort/sample.tsv"),
         dixon=every_shard("dixon.tsv"),
+        weights=settings.segmentation.weights or str(STARTER),
     output:
         table=result("annotation/participants.tsv"),
     log:
@@ -20,6 +21,8 @@ rule export_for_annotation:
     params:
         number=settings.training.to_annotate,
         results=results_folder,
+        parameters=SEGMENTATION,
+        crop=settings.crops.model_dump(mode="json"),
     script:
         "../../scripts/export_for_annotation.py"
 

@@ -7,6 +7,7 @@ rule summary:
         volumes=result("volumes.tsv"),
         flags=result("qc/flags.tsv"),
         table2=result("statistics/table2.tsv"),
+        cross_validation=result("statistics/cross_validation.tsv"),
         recovery=recovery_summary,
     output:
         page=result("summary.md"),
