@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from iliopsoas import files
 from iliopsoas.sampling import record as records
 from iliopsoas.stages.cohort import cohort
 from iliopsoas.status import InputError

@@ -222,6 +222,24 @@ def shard_before(wildcards):
     return result(f"shards/{names[place]}/images_removed.json") if place >= 0 else []
 
 
+def masks_of_shard(wildcards):
+    """Whether another tool's masks of a shard came, went or were replaced."""
+    # no argument `input`: Snakemake does not compare parameters that follow from inputs
+    manifest = Path(shard_file("manifest.tsv").format(shard=wildcards.shard))
+    if not manifest.exists():
+        return None
+    from iliopsoas.masks import other_tools
+
+    method = OTHER_METHODS[wildcards.method]
+    patterns = {"left": method.left_file, "right": method.right_file}
+    with open(manifest, newline="") as table:
+        found = [
+            other_tools.find(method.folder, patterns, row["eid"], row["instance"])
+            for row in csv.DictReader(table, delimiter="\t")
+        ]
+    return listing.of_files({path for paths in found for path in paths.values()})
+
+
 def recovery_summary(wildcards):
     """The synthetic cohort's recovery, where the cohort is synthetic."""
     return result("phantom/recovery_summary.tsv") if settings.phantom else []

@@ -1,24 +1,6 @@
 # Masks of other tools: the same volumes, quality control and statistics as this run's.
 
 
-def masks_of_shard(wildcards):
-    """Whether another tool's masks of a shard came, went or were replaced."""
-    # no argument `input`: Snakemake does not compare parameters that follow from inputs
-    manifest = Path(shard_file("manifest.tsv").format(shard=wildcards.shard))
-    if not manifest.exists():
-        return None
-    from iliopsoas.masks import other_tools
-
-    method = OTHER_METHODS[wildcards.method]
-    patterns = {"left": method.left_file, "right": method.right_file}
-    with open(manifest, newline="") as table:
-        found = [
-            other_tools.find(method.folder, patterns, row["eid"], row["instance"])
-            for row in csv.DictReader(table, delimiter="\t")
-        ]
-    return listing.of_files({path for paths in found for path in paths.values()})
-
-
 rule other_masks_shard:
     input:
         manifest=shard_file("manifest.tsv"),
