@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from iliopsoas import config, crops, grid, starter
+from iliopsoas.network import segmentation, training, weights
+from iliopsoas.network.architecture import build_network
 from iliopsoas.network.starter import bodies, randomisation
-from iliopsoas.phantom import tissues
+from iliopsoas.phantom import anatomy, tissues
+from iliopsoas.phantom.traits import Traits
+from iliopsoas.status import InputError
 
 LANDMARKS = {"1": (60, 80, 350), "2": (170, 80, 350), "11": (70, 80, 160), "12": (150, 80, 160)}
 FOLDER = {"name": "a", "zips": "zips", "phenotypes": ["p.csv"]}
@@ -116,3 +120,86 @@ def test_annotations_are_trained_on_and_given_weights_stay():
     assert annotated.segmentation.weights is None
     given = config.load({"releases": [FOLDER], "segmentation": {"weights": "mine.h5"}})
     assert given.segmentation.weights == "mine.h5"
+
+
+def test_the_shipped_network_is_small_and_says_what_it_has_seen():
+    description = weights.read_description(starter.WEIGHTS)
+    assert starter.WEIGHTS.stat().st_size <= 10e6
+    assert "synthetic people only" in description["trained_on"]
+    segmenter = segmentation.Segmenter.load([starter.WEIGHTS])
+    assert segmenter.threshold == description["threshold"]
+    assert segmenter.provenance["network"] == "starter"
+    assert segmentation.Segmenter.load([starter.WEIGHTS], threshold=0.3).threshold == 0.3
+
+
+def test_the_shipped_network_finds_the_muscles_of_a_synthetic_person():
+    person = Traits("female", 61, 164.0, 68.0, 200.0, 205.0, 0.08, 4321)
+    body = anatomy.build(person, step=2)
+    water = np.rint(400 * body.water).astype(np.int16)
+    segmenter = segmentation.Segmenter.load([starter.WEIGHTS])
+    cut = {side: crops.crop(water, body.landmarks, side) for side in grid.SIDES}
+    subject = segmentation.Subject(cut, body.landmarks)
+    mask = segmentation.segment_subject(segmenter, subject).mask
+    for side, label in grid.SIDES.items():
+        assert segmentation.dice(mask == label, body.iliopsoas == label) > 0.7, side
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Weights of a small network, and two crops to train on."""
+    shape = (16, 16, 32, 1)
+    path = tmp_path / "start.h5"
+    description = {"input_shape": shape, "base_filters": 1, "variant": "published"}
+    weights.save_weights(path, build_network(shape, 1, seed=5), description, "float16")
+    rng = np.random.default_rng(0)
+    images = rng.random((2, 16, 16, 32)).astype(np.float32)
+    return path, images, (images > 0.5).astype(np.uint8)
+
+
+def recipe(**options):
+    still = {"learning_rate": 1e-12, "epochs": 1, "batch_size": 2, "samples_per_muscle": 1}
+    return training.Recipe(**({"base_filters": 1, "seed": 1} | still | options))
+
+
+def test_training_begins_with_the_weights_it_is_given(tmp_path, small):
+    path, images, labels = small
+    begun = training.train(images, labels, tmp_path / "a", recipe(start=str(path)))
+    expected, _ = weights.open_model(path)
+    for found, known in zip(begun.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(found, known, atol=1e-6)
+    random = training.train(images, labels, tmp_path / "b", recipe())
+    assert not np.allclose(random.get_weights()[0], expected.get_weights()[0], atol=1e-3)
+    started = weights.read_description(tmp_path / "a" / "model.h5")["recipe"]["start"]
+    assert started == weights.read_description(path)["sha256"]
+
+
+def test_weights_of_another_network_are_refused_as_a_beginning(tmp_path, small):
+    path, images, labels = small
+    with pytest.raises(InputError, match="belongs to another network"):
+        training.train(images, labels, tmp_path / "a", recipe(start=str(path), base_filters=2))
+
+
+def test_a_training_on_made_samples_goes_on_where_it_was_stopped(tmp_path, small):
+    """Samples depend on the epoch alone: stopped after one epoch or not, the weights agree."""
+    _, images, labels = small
+
+    class Made:
+        steps = 1
+
+        def batches(self, epoch):
+            yield np.roll(images, epoch, 1), labels, [training.loop.augmentation.Transform()] * 2
+
+    plan = recipe(epochs=2, learning_rate=1e-3)
+    whole = training.train(images, labels, tmp_path / "a", plan, validation=[0, 1], samples=Made())
+
+    class Stopped(Made):
+        def batches(self, epoch):
+            if epoch == 2:
+                raise KeyboardInterrupt
+            yield from super().batches(epoch)
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train(images, labels, tmp_path / "b", plan, validation=[0, 1], samples=Stopped())
+    again = training.train(images, labels, tmp_path / "b", plan, validation=[0, 1], samples=Made())
+    for one, other in zip(whole.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
