@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
 
-from iliopsoas.starter import WEIGHTS as STARTER
+from iliopsoas.starter import WEIGHTS as STARTER, path_of
 from iliopsoas.ukb import listing
 
 # Half of the machine's cores for a job, so that image stages of one shard run beside the network of
@@ -166,6 +166,12 @@ def annotated_crops(wildcards):
     """Crop files with annotated participants; what of them matters is in the table of folds."""
     checkpoints.folds.get()
     return training_shards("crops.h5")(wildcards)
+
+
+def starting_weights(wildcards):
+    """The weights that training begins with, where it does not begin with random ones."""
+    start = settings.training.start
+    return str(path_of(start)) if start else []
 
 
 def checked_weights(wildcards):

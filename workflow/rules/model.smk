@@ -56,6 +56,7 @@ rule train:
     input:
         folds=result("model/folds.tsv"),
         crops=ancient(annotated_crops),
+        start=starting_weights,
     output:
         weights=update(result("model/{model}/model.h5")),
         description=update(result("model/{model}/model.json")),
@@ -165,6 +166,7 @@ rule learning_rate_sweep:
     input:
         folds=result("model/folds.tsv"),
         crops=ancient(annotated_crops),
+        start=starting_weights,
     output:
         table=result("model/learning_rate_sweep.tsv"),
     log:
