@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from iliopsoas import starter
 from iliopsoas.config import consistency
 from iliopsoas.config.sections import (
     Cohort,
@@ -68,6 +69,22 @@ class Config(Section):
     def _fits_together(self):
         if complaints := consistency.complaints(self):
             raise ValueError("\n".join(complaints))
+        return self
+
+    @model_validator(mode="after")
+    def _starter_where_nothing_else(self):
+        """Name the starter network's file where it is asked for, or nothing else can be used."""
+        weights = self.segmentation.weights
+        if weights is None and not any(release.annotations for release in self.releases):
+            weights = starter.NAME
+        if weights == starter.NAME:
+            if self.segmentation.ensemble:
+                raise ValueError(
+                    "segmentation.ensemble: expected annotations to train fold models on; without"
+                    " them the starter network is used, which is one"
+                )
+            chosen = self.segmentation.model_copy(update={"weights": str(starter.WEIGHTS)})
+            object.__setattr__(self, "segmentation", chosen)
         return self
 
 

@@ -229,6 +229,11 @@ class Training(Section):
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Arithmetic of training; the narrower ones need a GPU that has them."
     )
+    start: LocalPath | None = Field(
+        None,
+        description="Weights that training begins with: a file or `starter`, for a network of the"
+        " same filters and variant; random ones when empty, as in the paper.",
+    )
     sweep_rates: Unique[Positive] = Field(
         [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6],
         min_length=1,
@@ -242,12 +247,19 @@ class Segmentation(Section):
     """Network output to masks."""
 
     weights: LocalPath | None = Field(
-        None, description="Weights to use instead of training: our own or the published .h5."
+        None,
+        description="Weights to use instead of training: our own or the published .h5, or"
+        " `starter`, the package's own network, which has seen synthetic people only. Empty:"
+        " trained on the annotations or, where no release has any, `starter`.",
     )
     weights_sha256: Annotated[str, AfterValidator(values.sha256)] | None = Field(
         None, description="SHA-256 the weights file must have; none records it unchecked."
     )
-    threshold: OpenShare = Field(0.5, description="Probability from which a voxel is muscle.")
+    threshold: OpenShare | None = Field(
+        None,
+        description="Probability from which a voxel is muscle; when empty, what the weights were"
+        " calibrated to, or 0.5 where they name nothing.",
+    )
     batch_size: Count = Field(2, description="Crops per forward pass, both sides counted.")
     ensemble: bool = Field(
         False, description="Average the fold models' probabilities instead of the final model's."
