@@ -18,3 +18,5 @@ STAGES = {
     "figures": 1,
     "egress": 1,
 }
+# those of a participant's images, each of which reads the one before it
+IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")
