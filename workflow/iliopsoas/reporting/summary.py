@@ -147,8 +147,24 @@ def _networks(measured) -> list[str]:
     return []
 
 
+def _of_nobody(table_report) -> pd.DataFrame:
+    """Zips and masks whose names are no visit's of the tables, from the cohort's table report."""
+    if table_report is None:
+        return pd.DataFrame()
+    told = table_report["problem"].str.startswith(("unmatched_", "zip_of_", "annotation_"))
+    found = table_report.loc[told, ["source", "problem", "count"]]
+    return found.rename(columns={"problem": "found", "count": "files"})
+
+
 def page(
-    sample, volumes, flags, table2, recovery=None, withdrawn=None, cross_validation=None
+    sample,
+    volumes,
+    flags,
+    table2,
+    recovery=None,
+    withdrawn=None,
+    table_report=None,
+    cross_validation=None,
 ) -> str:
     """The summary page, in Markdown; counts only, nobody is named.
 
@@ -162,6 +178,8 @@ def page(
         From `withdrawn_from_models`.
     cross_validation : DataFrame, optional
         results/statistics/cross_validation.tsv.
+    table_report : DataFrame, optional
+        cohort/table_report.tsv: files that match nobody are told.
     """
     measured = volumes[volumes["status"] == Verdict.OK]
     failed = volumes[volumes["status"] != Verdict.OK]
@@ -180,6 +198,9 @@ def page(
             f"The model {model} was trained on participants who have withdrawn since ({number}): "
             "train it again before it is used or shared.",
         ]
+    strangers = _of_nobody(table_report)
+    if len(strangers):
+        parts += ["", "## Files that match nobody", "", _table(strangers)]
     if len(failed):
         reasons = failed.groupby(["stopped_at", "status"]).size().rename("scans").reset_index()
         reasons.columns = ["stage", "reason", "scans"]
