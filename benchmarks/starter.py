@@ -21,7 +21,7 @@ import pandas as pd
 import SimpleITK as sitk
 from scipy import ndimage
 
-from iliopsoas import crops, grid
+from iliopsoas import crops, grid, starter
 from iliopsoas.network import segmentation
 
 PELVIS, FEMUR, SACRUM, SPINE, ILIACUS, PSOAS = 1, 2, 3, 4, 8, 13
@@ -280,9 +280,9 @@ def judge(segmenter, found) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("reference", type=Path)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, default=starter.WEIGHTS)
     parser.add_argument("--scans", type=int, default=20)
-    parser.add_argument("--threshold", type=float, default=0.5)
+    parser.add_argument("--threshold", type=float, help="default: the weights' own")
     parser.add_argument("--flip", action="store_true")
     parser.add_argument("--cache", type=Path)
     given = parser.parse_args()

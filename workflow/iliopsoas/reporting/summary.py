@@ -123,15 +123,6 @@ def withdrawn_from_models(results) -> dict[str, int]:
     return {path.parent.name: files.read_json(path)["participants"] for path in notes}
 
 
-def _of_nobody(table_report) -> pd.DataFrame:
-    """Zips and masks whose names are no visit's of the tables, from the cohort's table report."""
-    if table_report is None:
-        return pd.DataFrame()
-    told = table_report["problem"].str.startswith(("unmatched_", "zip_of_", "annotation_"))
-    found = table_report.loc[told, ["source", "problem", "count"]]
-    return found.rename(columns={"problem": "found", "count": "files"})
-
-
 def _accuracy(cross_validation) -> str | None:
     """The first thing to know: how near masks of people never seen come to those drawn by hand."""
     if cross_validation is None:
@@ -155,6 +146,15 @@ def _networks(measured) -> list[str]:
             "see the model card, docs/starter.md."
         ]
     return []
+
+
+def _of_nobody(table_report) -> pd.DataFrame:
+    """Zips and masks whose names are no visit's of the tables, from the cohort's table report."""
+    if table_report is None:
+        return pd.DataFrame()
+    told = table_report["problem"].str.startswith(("unmatched_", "zip_of_", "annotation_"))
+    found = table_report.loc[told, ["source", "problem", "count"]]
+    return found.rename(columns={"problem": "found", "count": "files"})
 
 
 def page(
