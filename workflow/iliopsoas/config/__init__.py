@@ -209,7 +209,7 @@ class Segmentation(Section):
         None, description="SHA-256 the weights file must have; none records it unchecked."
     )
     threshold: Share = Field(0.5, description="Probability from which a voxel is muscle.")
-    batch_size: Count = Field(2, description="Crops per forward pass, both sides counted.")
+    batch_size: Count = Field(2, description="Crops per forward pass; a participant has two.")
     ensemble: bool = Field(
         False, description="Average the fold models' probabilities instead of the final model's."
     )
