@@ -101,16 +101,6 @@ def dim_station(images):
     images["water"][..., 200:] += 15 * images["body"][..., 200:].astype(np.int16)
 
 
-def one_muscle(images):
-    images["water"][muscle("right")] = 150
-
-
-def small(images):
-    for side in grid.SIDES:
-        images["water"][muscle(side, (120, 180))] = 150
-        images["water"][muscle(side, (215, 275))] = 150
-
-
 def large_and_uneven(images):
     images["water"][CENTRE["left"] - 32 : CENTRE["left"] + 33, 50:120, 130:265] = 700
 
@@ -124,8 +114,7 @@ def large_and_uneven(images):
         (off_the_body, "outside_body"),
         (exchanged, "unlike_muscle_fat"),
         (dim_station, "seam_in_muscle"),
-        (one_muscle, "side_missing"),
-        (small, "volume_low"),
+        (large_and_uneven, "volume_high"),
         (large_and_uneven, "asymmetry_large"),
         (large_and_uneven, "area_jumps"),
     ],

@@ -260,7 +260,7 @@ class Segmentation(Section):
         description="Probability from which a voxel is muscle; when empty, what the weights were"
         " calibrated to, or 0.5 where they name nothing.",
     )
-    batch_size: Count = Field(2, description="Crops per forward pass, both sides counted.")
+    batch_size: Count = Field(2, description="Crops per forward pass; a participant has two.")
     ensemble: bool = Field(
         False, description="Average the fold models' probabilities instead of the final model's."
     )
