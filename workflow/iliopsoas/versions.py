@@ -6,15 +6,17 @@ results as they are (speed, messages) leaves the version as it is.
 
 STAGES = {
     "phantom": 2,
-    "cohort": 1,
+    "cohort": 2,
     "dixon": 2,
     "landmarks": 1,
     "crops": 1,
     "training": 1,
     "segment": 2,
     "volumes": 2,
-    "qc": 2,
+    "qc": 3,
     "statistics": 1,
     "figures": 1,
     "egress": 1,
 }
+# those of a participant's images, each of which reads the one before it
+IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")
