@@ -4,6 +4,9 @@ The JSON schema under workflow/schemas/ and the key list in config/README.md are
 generated from these models (``make config-docs``); a test fails where they drift.
 """
 
+import csv
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -304,6 +307,18 @@ class QualityControl(Section):
     )
 
 
+@cache
+def presets() -> dict[str, dict]:
+    """Tools whose label numbers are known: preset -> a row of presets.tsv, labels as lists."""
+    text = resources.files(__package__).joinpath("presets.tsv").read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines(), delimiter="\t")
+    numbers = ("left", "right")
+    return {
+        row["preset"]: row | {side: [int(n) for n in row[side].split(",")] for side in numbers}
+        for row in rows
+    }
+
+
 class OtherMethod(Section):
     """Iliopsoas masks of another tool, measured and judged like this run's."""
 
@@ -319,12 +334,33 @@ class OtherMethod(Section):
     right_file: str = Field(
         "{subject}.nii.gz", description="Likewise the right muscle; the same file or another."
     )
+    preset: str | None = Field(
+        None,
+        description="Tool and version whose label numbers are used, a name of "
+        "iliopsoas/config/presets.tsv such as vibesegmentator_100; instead of the labels below.",
+    )
     left_labels: list[Count] = Field(
         [1], min_length=1, description="Label values that are the left iliopsoas."
     )
     right_labels: list[Count] = Field(
         [2], min_length=1, description="Label values that are the right iliopsoas."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_of_preset(cls, given):
+        name = given.get("preset") if isinstance(given, dict) else None
+        if name is None:
+            return given
+        if name not in presets():
+            raise ValueError(f"preset: expected one of {sorted(presets())}, found {name!r}")
+        labels = {f"{side}_labels": presets()[name][side] for side in ("left", "right")}
+        for key, numbers in labels.items():
+            if given.get(key, numbers) != numbers:
+                raise ValueError(
+                    f"{key}: {given[key]} contradicts preset {name}, which has {numbers}"
+                )
+        return given | labels
 
     @model_validator(mode="after")
     def _sides_differ(self):
