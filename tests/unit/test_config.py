@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from iliopsoas import config
 from iliopsoas.config import pages as config_pages
@@ -293,3 +294,30 @@ def test_every_key_has_a_description():
 
 def test_template_keys_are_real_yaml():
     assert yaml.safe_load((ROOT / "config/ukbb.yaml").read_text())["network"]["base_filters"] == 8
+
+
+def test_a_preset_brings_its_labels_and_contradictions_are_refused():
+    method = config.OtherMethod(name="mm", folder="masks", preset="musclemap_2")
+    assert (method.left_labels, method.right_labels) == ([5121, 6141], [5122, 6142])
+    assert config.OtherMethod(name="own", folder="masks").left_labels == [1]
+    today, before = (
+        config.presets()[name]
+        for name in (
+            "totalsegmentator_total_mr",
+            "totalsegmentator_total_mr_before_2024_10",
+        )
+    )
+    assert (today["left"], before["left"]) == ([48], [46])
+    with pytest.raises(ValidationError, match="contradicts preset"):
+        config.OtherMethod(name="v", folder="m", preset="vibesegmentator_100", left_labels=[60])
+    with pytest.raises(ValidationError, match="expected one of"):
+        config.OtherMethod(name="v", folder="m", preset="vibesegmentator")
+
+
+def test_every_preset_stands_in_the_documentation():
+    page = (Path(__file__).resolve().parents[2] / "docs/quality-control.md").read_text()
+    for name, row in config.presets().items():
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| `{name}`"))
+        cells = [cell.strip() for cell in line.split("|")]
+        assert cells[4] == ", ".join(map(str, row["left"]))
+        assert cells[5] == ", ".join(map(str, row["right"]))
