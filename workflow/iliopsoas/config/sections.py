@@ -4,6 +4,9 @@ A value that a section can judge by itself is judged here; `iliopsoas.config.con
 sections together.
 """
 
+import csv
+from functools import cache
+from importlib import resources
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -387,6 +390,18 @@ class QualityControl(Section):
         return self
 
 
+@cache
+def presets() -> dict[str, dict]:
+    """Tools whose label numbers are known: preset -> a row of presets.tsv, labels as lists."""
+    text = resources.files(__package__).joinpath("presets.tsv").read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines(), delimiter="\t")
+    numbers = ("left", "right")
+    return {
+        row["preset"]: row | {side: [int(n) for n in row[side].split(",")] for side in numbers}
+        for row in rows
+    }
+
+
 class OtherMethod(Section):
     """Iliopsoas masks of another tool, measured and judged like this run's."""
 
@@ -402,12 +417,33 @@ class OtherMethod(Section):
     right_file: str = Field(
         "{subject}.nii.gz", description="Likewise the right muscle; the same file or another."
     )
+    preset: str | None = Field(
+        None,
+        description="Tool and version whose label numbers are used, a name of "
+        "iliopsoas/config/presets.tsv such as vibesegmentator_100; instead of the labels below.",
+    )
     left_labels: list[Count] = Field(
         [1], min_length=1, description="Label values that are the left iliopsoas."
     )
     right_labels: list[Count] = Field(
         [2], min_length=1, description="Label values that are the right iliopsoas."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_of_preset(cls, given):
+        name = given.get("preset") if isinstance(given, dict) else None
+        if name is None:
+            return given
+        if name not in presets():
+            raise ValueError(f"preset: expected one of {sorted(presets())}, found {name!r}")
+        labels = {f"{side}_labels": presets()[name][side] for side in ("left", "right")}
+        for key, numbers in labels.items():
+            if given.get(key, numbers) != numbers:
+                raise ValueError(
+                    f"{key}: {given[key]} contradicts preset {name}, which has {numbers}"
+                )
+        return given | labels
 
     @field_validator("left_file", "right_file")
     @classmethod
