@@ -205,7 +205,7 @@ def test_masks_and_decisions_may_lie_beside_the_results():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"faults": ["swaped:4"]}, "unknown fault; known: bomb"),
+        ({"faults": ["swaped:4"]}, "unknown fault; known: body_part"),
         ({"faults": ["missing"]}, "expected missing:station"),
         ({"faults": ["missing:7"]}, "a station from 1 to 6"),
         ({"faults": ["truncated:0.5:1"]}, "expected truncated:[share]"),

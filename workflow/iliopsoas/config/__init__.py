@@ -29,11 +29,21 @@ from iliopsoas.config.sections import (
     Statistics,
     Training,
     Volumes,
+    presets,
 )
 from iliopsoas.config.values import LocalPath, ResultsPath, Tag, Unique
 from iliopsoas.status import InputError
 
-__all__ = ["Config", "OtherMethod", "QualityControl", "Release", "Run", "Section", "load"]
+__all__ = [
+    "Config",
+    "OtherMethod",
+    "QualityControl",
+    "Release",
+    "Run",
+    "Section",
+    "load",
+    "presets",
+]
 
 
 class Config(Section):
