@@ -54,7 +54,7 @@ example: env ## UK Biobank's public example scan, from download to Dice with the
 	$(BIN)/iliopsoas example config/example.yaml -o results/example
 
 test: env ## The tests, without those marked slow
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not slow"
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not slow" -n auto --dist loadfile
 
 test-all: env ## All tests, the whole workflow on a small cohort among them
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest

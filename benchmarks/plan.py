@@ -21,9 +21,10 @@ from pathlib import Path
 import psutil
 import yaml
 
+from iliopsoas.versions import IMAGE_STAGES
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARD = 500
-STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")
 ANNOTATED = 90
 
 BASELINE = """\
@@ -81,10 +82,11 @@ def sharded(folder: Path, number: int) -> list[str]:
         "eid\tinstance\trelease\tshard\tsex\tage\tage_group\tbmi\n"
         + "".join(person.format(eid=e, shard=shards[i // SHARD]) for i, e in enumerate(eids)),
     )
-    rows = [f"{s}\tr\t{SHARD}\t{ANNOTATED if s == shards[0] else 0}" for s in shards]
-    write(
-        results / "cohort/shards.tsv", "shard\trelease\tparticipants\tannotated\n" + rows_of(rows)
-    )
+    rows = [f"{s}\tr\t{SHARD}\t{ANNOTATED if s == shards[0] else 0}\t{s}" for s in shards]
+    header = "shard\trelease\tparticipants\tannotated\tdigest\n"
+    write(results / "cohort/shards.tsv", header + rows_of(rows))
+    write(results / "cohort/manifests.tsv", "eid\tinstance\n")
+    write(results / "model/folds.tsv", "eid\tinstance\tfold\tcontent\n")
     for index, shard in enumerate(shards):
         members = eids[index * SHARD : (index + 1) * SHARD]
         start = f"2\tr\t{shard}\tfemale\tFalse\tTrue\t/data/zips"
@@ -92,7 +94,7 @@ def sharded(folder: Path, number: int) -> list[str]:
         write(results / f"shards/{shard}/manifest.tsv", "eid\tinstance\n" + rows_of(manifest))
     targets = []
     for shard in shards[: len(shards) // 2]:
-        for stage in STAGES:
+        for stage in IMAGE_STAGES:
             if stage == "crops":
                 write(results / f"shards/{shard}/crops.h5", "x")
             text = "eid\tinstance\n" + f"1000000\t2\tok\t{'x' * 300}\n" * SHARD
@@ -111,7 +113,7 @@ def sharded(folder: Path, number: int) -> list[str]:
 def one_job_each(folder: Path, number: int) -> list[str]:
     """A plain workflow with a job per participant and stage, half of them done."""
     text, source = BASELINE, '"results/sample.tsv"'
-    for stage in STAGES:
+    for stage in IMAGE_STAGES:
         text += BASELINE_STAGE.format(stage=stage, source=source)
         source = f'"results/{{person}}/{stage}.json"'
     (folder / "Snakefile").write_text(text)
@@ -121,7 +123,7 @@ def one_job_each(folder: Path, number: int) -> list[str]:
     write(folder / "results/sample.tsv", "eid\tinstance\n" + rows_of(rows))
     for name in names[: number // 2]:
         (folder / "results" / name).mkdir()
-        for stage in STAGES:
+        for stage in IMAGE_STAGES:
             (folder / "results" / name / f"{stage}.json").write_text("{}\n")
     return [
         *(sys.executable, "-m", "snakemake", "--directory", str(folder)),

@@ -36,6 +36,7 @@ from iliopsoas.phantom.acquisition import FIRST_SLICE_MM, GEOMETRY
 from iliopsoas.qc import evidence, quality
 from iliopsoas.qc.judge import judge
 from iliopsoas.status import Refused
+from iliopsoas.versions import IMAGE_STAGES
 
 PLANTED = 0.05  # share of a cohort with a planted fault
 REVIEWED = 0.10  # share of a cohort that people look at
@@ -204,7 +205,7 @@ def cohort_of(drawn, sample, ledgers):
     tables["crops"] = tables["segment"][["eid", "instance"]].assign(
         verdict="ok", message="", fingerprint="f"
     )
-    return keyed, body, {stage: tables[stage] for stage in volumes.STAGES}
+    return keyed, body, {stage: tables[stage] for stage in IMAGE_STAGES}
 
 
 def judged(pool, sample, ledgers, model, size, seed):

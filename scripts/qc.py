@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from iliopsoas import figures, files, logs, tables
-from iliopsoas.masks import volumes
 from iliopsoas.qc.judge import judge
 from iliopsoas.stages import ledger
+from iliopsoas.versions import IMAGE_STAGES
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]) as log:
@@ -15,7 +15,7 @@ if __name__ == "__main__":  # worker processes import this file
         found = judge(
             files.read_tsv(snakemake.input.sample),
             files.read_tsv(snakemake.input.measured),
-            ledger.read_all({stage: snakemake.input[stage] for stage in volumes.STAGES}),
+            ledger.read_all({stage: snakemake.input[stage] for stage in IMAGE_STAGES}),
             snakemake.params.qc,
             list(snakemake.input.decisions) or None,
             pd.concat(rows) if rows else None,

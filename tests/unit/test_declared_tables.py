@@ -18,6 +18,7 @@ from iliopsoas.qc.checks import CHECKS
 from iliopsoas.sampling import record
 from iliopsoas.sampling.plan import MANIFEST_COLUMNS, SAMPLE_COLUMNS
 from iliopsoas.status import InputError
+from iliopsoas.versions import IMAGE_STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -166,7 +167,7 @@ def known_to_checks() -> set:
     known = {"quality.predicted_dice"}
     for path in ("cohort/sample.tsv", "volumes.tsv"):
         known |= set(tables.table_of(path).columns)
-    for stage in volumes.STAGES:
+    for stage in IMAGE_STAGES:
         declared = tables.table_of(f"shards/demo-0001/{stage}.tsv")
         known |= {f"{stage}.{name}" for name in declared.columns}
     return known

@@ -1,6 +1,7 @@
 """One small run of the whole workflow, shared by the tests that look at it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ SETTINGS = {
         "seed": 7,
     },
     "cohort": {"shard_size": 5},
+    "dixon": {"bias_shrink": 8},
     "crops": {"coarsen": 3},
     "network": {"base_filters": 4},
     "training": {
@@ -52,6 +54,11 @@ class Workflow:
         self.results = folder / "results"
         self.settings = yaml.safe_load(yaml.safe_dump(SETTINGS))
 
+    def copy(self, folder: Path) -> "Workflow":
+        """The same run in another folder: every path in it is relative."""
+        shutil.copytree(self.folder, folder)
+        return Workflow(folder)
+
     def run(self, *arguments, check=True) -> str:
         """Run Snakemake with this folder's configuration; returns everything it printed."""
         path = self.folder / "config.yaml"
@@ -61,6 +68,7 @@ class Workflow:
             *(sys.executable, "-m", "snakemake", *arguments),
             *("--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder)),
             *("--cores", "2", "--resources", "gpu=1", "--configfile", str(path)),
+            *("--workflow-profile", str(ROOT / "profiles/default")),
         ]
         done = subprocess.run(
             command,
@@ -93,9 +101,21 @@ class Workflow:
 
 
 @pytest.fixture(scope="session")
-def workflow(tmp_path_factory) -> Workflow:
-    """A finished run, in the order of the tests; ILIOPSOAS_WORKFLOW names one to go on from."""
+def finished(tmp_path_factory) -> Workflow:
+    """A finished run, to be copied, not changed; ILIOPSOAS_WORKFLOW names one to go on from."""
     earlier = os.environ.get("ILIOPSOAS_WORKFLOW")
-    run = Workflow(Path(earlier) if earlier else tmp_path_factory.mktemp("workflow"))
-    run.first_output = run.run()
+    run = Workflow(Path(earlier) if earlier else tmp_path_factory.mktemp("finished"))
+    run.run()
     return run
+
+
+@pytest.fixture(scope="session")
+def workflow(finished, tmp_path_factory) -> Workflow:
+    """A copy that tests change, in their order."""
+    return finished.copy(tmp_path_factory.mktemp("workflow") / "work")
+
+
+@pytest.fixture
+def route(finished, tmp_path) -> Workflow:
+    """A copy for one test."""
+    return finished.copy(tmp_path / "work")

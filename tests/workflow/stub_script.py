@@ -5,6 +5,7 @@ that a test can change either.
 """
 
 import json
+import subprocess
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -23,4 +24,10 @@ if __name__ == "__main__":
             text = "\n".join(["eid\tinstance\tshard", *rows]) + "\n"
         elif path.name == "folds.tsv":
             text = json.dumps(world["trained_on"])
-        path.write_text(text)
+        if path.name in world.get("late", ()):  # a network disk shows it after the job's end
+            path.unlink(missing_ok=True)
+            hidden = path.with_name(f".{path.name}")
+            hidden.write_text(text)
+            subprocess.Popen(["sh", "-c", f"sleep 3; touch {hidden}; mv {hidden} {path}"])
+        else:
+            path.write_text(text)

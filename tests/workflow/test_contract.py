@@ -1,7 +1,4 @@
-"""The whole workflow on a small synthetic cohort: contract, faults, reruns.
-
-The first of this folder's files: those after it change the cohort.
-"""
+"""The whole workflow on a small synthetic cohort: contract, faults, reruns."""
 
 import json
 import re
@@ -212,9 +209,8 @@ def test_a_lost_participant_is_remade_and_nobody_else(workflow):
     folder = files.subject_folder(workflow.results, row["eid"], row["instance"])
     mask_before = (folder / "iliopsoas.nii.gz").read_bytes()
     before = workflow.modified("subjects/*/*/water.nii.gz")
-    (folder / "water.nii.gz").unlink()
-    (workflow.results / f"shards/{shard}/dixon.tsv").unlink()
-    rules = workflow.rules_run()
+    (folder / "water.nii.gz").write_bytes((folder / "water.nii.gz").read_bytes()[:-1000])
+    rules = workflow.rules_run("--forcerun", f"results/shards/{shard}/dixon.tsv")
     assert "dixon_shard" in rules
     assert not rules & {"phantom", "cohort"}
     after = workflow.modified("subjects/*/*/water.nii.gz")

@@ -92,8 +92,7 @@ def test_killed_in_the_middle_the_rerun_gives_the_same_to_the_voxel(workflow):
     others = {path: at for path, at in others.items() if person["eid"] not in path}
     for path in folder.iterdir():
         path.unlink()
-    (workflow.results / f"shards/{person['shard']}/dixon.tsv").unlink()
-    job = start(workflow)
+    job = start(workflow, "--forcerun", f"results/shards/{person['shard']}/dixon.tsv")
     wait_for(lambda: (folder / "water.nii.gz").exists(), job)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
@@ -126,14 +125,13 @@ def test_two_runs_at_once_are_refused(workflow):
 def test_only_who_failed_is_tried_again(workflow):
     person = not_annotated(workflow)
     ledger = workflow.results / f"shards/{person['shard']}/landmarks.tsv"
-    state = files.subject_folder(workflow.results, person["eid"], "2") / "landmarks.state.json"
+    found = files.subject_folder(workflow.results, person["eid"], "2") / "landmarks.json"
     rows = files.read_tsv(ledger)
     rows.loc[rows["eid"] == person["eid"], "verdict"] = "time_limit"
     files.write_tsv(ledger, rows)
-    files.write_json(state, files.read_json(state) | {"verdict": "time_limit"})
     dates = {
         path: path.stat().st_mtime_ns
-        for path in workflow.results.glob("subjects/*/*/landmarks.state.json")
+        for path in workflow.results.glob("subjects/*/*/landmarks.json")
     }
     dixon = workflow.modified("shards/*/dixon.tsv")
     rules = workflow.rules_run("retry_failed")
@@ -141,7 +139,7 @@ def test_only_who_failed_is_tried_again(workflow):
     assert not rules & {"phantom", "cohort", "dixon_shard", "train"}
     assert workflow.modified("shards/*/dixon.tsv") == dixon
     changed = {path for path, date in dates.items() if path.stat().st_mtime_ns != date}
-    assert changed == {state}
+    assert changed == {found}
     assert (files.read_tsv(ledger)["verdict"] != "time_limit").all()
     assert "Nothing to be done" in workflow.run()
 

@@ -17,11 +17,11 @@ from iliopsoas import files
 from iliopsoas.network.architecture import build_network
 from iliopsoas.network.weights import save_weights
 from iliopsoas.phantom import cohort
+from iliopsoas.versions import IMAGE_STAGES
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")
 
 
 def bind_read_only(folder: Path) -> bool:
@@ -125,12 +125,12 @@ def test_every_machine_takes_its_shards_and_the_parts_fit_together(mount, config
 
     last = tmp_path / "last machine"
     said = worker(last, "collect", config, *archives, TARGET="volumes")
-    assert not any(f"rule {stage}_shard:" in said for stage in STAGES), said
+    assert not any(f"rule {stage}_shard:" in said for stage in IMAGE_STAGES), said
     assert "checkpoint cohort:" not in said
     volumes = files.read_tsv(last / "results/volumes.tsv")
     assert sorted(volumes["eid"]) == sorted(sample["eid"])
     assert volumes["status"].notna().all()
-    for stage in STAGES:
+    for stage in IMAGE_STAGES:
         ledgers = [files.read_tsv(path) for path in last.glob(f"results/shards/*/{stage}.tsv")]
         assert sum(map(len, ledgers)) == 2
     for row in sample.itertuples():

@@ -208,6 +208,16 @@ def test_image_stages_and_the_network_share_a_machine(tmp_path):
     assert threads["dixon_shard"] >= 4
 
 
+@pytest.mark.parametrize("late", ["manifests.tsv", "shards.tsv", "dixon.tsv", "crops.tsv"])
+def test_what_a_network_disk_shows_seconds_late_is_waited_for(tmp_path, late):
+    """Every file that a job reads is the declared output of another."""
+    workflow = StubWorkflow(tmp_path / "work")
+    workflow.change("segmentation.weights", "weights.h5")
+    workflow.world["late"] = [late]
+    workflow.call("volumes", "--latency-wait", "20")
+    assert NOTHING in workflow.call("volumes")
+
+
 @pytest.mark.parametrize("folder", ["annotation", "qc/review", "egress"])
 def test_what_people_put_beside_our_files_stays(trained, folder):
     """Snakemake empties a folder that is an output; so none of them is one."""

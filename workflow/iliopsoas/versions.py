@@ -6,7 +6,7 @@ results as they are (speed, messages) leaves the version as it is.
 
 STAGES = {
     "phantom": 1,
-    "cohort": 1,
+    "cohort": 2,
     "dixon": 1,
     "landmarks": 1,
     "crops": 1,
@@ -18,3 +18,5 @@ STAGES = {
     "figures": 1,
     "egress": 2,
 }
+# those of a participant's images, each of which reads the one before it
+IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")

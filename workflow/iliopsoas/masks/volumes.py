@@ -8,6 +8,7 @@ from scipy import ndimage
 from iliopsoas import grid
 from iliopsoas.files import KEY
 from iliopsoas.status import InputError, Verdict
+from iliopsoas.versions import IMAGE_STAGES
 
 NO_HEIGHT = "no height: no muscle index"
 MIN_FAT_VOXELS = 50  # below this the eroded mask is too small for a fat fraction (about 0.75 ml)
@@ -49,7 +50,6 @@ PROVENANCE = {
     "swaps_corrected": ("dixon", "swaps_corrected", "list", "stations (and legs) exchanged"),
     "stations_missing": ("dixon", "stations_missing", "list", "stations that the zip lacks"),
 }
-STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")
 
 COLUMNS = (
     {
@@ -66,7 +66,7 @@ COLUMNS = (
     | {name: (unit, text) for name, (_, _, unit, text) in PROVENANCE.items()}
     | {
         f"{stage}_fingerprint": ("hash", f"of the inputs, settings and version of stage {stage}")
-        for stage in STAGES
+        for stage in IMAGE_STAGES
     }
     | {
         "qc_verdict": ("verdict", "pass, note, review, serious or no_volume: see the flags"),
@@ -249,7 +249,7 @@ def table(sample, ledgers) -> pd.DataFrame:
     sample : DataFrame
         eid, instance and, for the index, height_cm.
     ledgers : dict of str to DataFrame
-        Stage name (in the order they ran: `STAGES`) to its ledger: eid, instance, verdict,
+        Stage name (in the order they ran: `IMAGE_STAGES`) to its ledger: eid, instance, verdict,
         message, seconds, fingerprint and the record's keys. The ledger ``volumes`` holds what
         `measure` returned.
 
@@ -266,13 +266,13 @@ def table(sample, ledgers) -> pd.DataFrame:
     InputError
         Unknown stage, a ledger without ``verdict``, two rows for one participant.
     """
-    unknown = set(ledgers) - set(STAGES)
+    unknown = set(ledgers) - set(IMAGE_STAGES)
     if unknown:
-        raise InputError(f"ledgers: unknown stage {sorted(unknown)[0]!r}, expected {STAGES}")
+        raise InputError(f"ledgers: unknown stage {sorted(unknown)[0]!r}, expected {IMAGE_STAGES}")
     people = _per_participant(sample, "sample")
     result = pd.DataFrame(index=people.index, columns=list(COLUMNS)[2:], dtype=object)
     result["status"] = str(Verdict.OK)
-    for stage in STAGES:
+    for stage in IMAGE_STAGES:
         if stage not in ledgers:
             continue
         ledger = _per_participant(ledgers[stage], f"ledger of stage {stage}")

@@ -13,8 +13,8 @@ import pandas as pd
 from iliopsoas import files
 from iliopsoas.stages.images import LARGE
 from iliopsoas.status import InputError
+from iliopsoas.versions import IMAGE_STAGES
 
-IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")
 OF_FOLDS = ("train", "validate", "quality_rows")
 GPU_STAGES = ("segment", *OF_FOLDS)
 COHORT_STAGES = ("cohort", "qc", "statistics", "figures")

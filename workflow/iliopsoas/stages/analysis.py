@@ -8,10 +8,9 @@ from iliopsoas import files, grid
 from iliopsoas.logs import log
 from iliopsoas.stages import images as stitched
 from iliopsoas.status import Refused
+from iliopsoas.versions import IMAGE_STAGES
 
 REJECTED = "rejected_in_review"  # status, in the statistics, of who has a volume nobody trusts
-
-AFTER_DIXON = ("landmarks", "crops", "segment", "volumes")
 
 
 def accepted(volumes, excluded) -> pd.DataFrame:
@@ -38,7 +37,7 @@ def review_page(folder, sample, tables: dict, *, results) -> dict:
     from iliopsoas.qc import audit, review
 
     volumes = tables["volumes"]
-    refused = volumes.loc[volumes["stopped_at"].isin(AFTER_DIXON), files.KEY]
+    refused = volumes.loc[volumes["stopped_at"].isin(IMAGE_STAGES[1:]), files.KEY]
     without_mask = set(refused.itertuples(index=False, name=None))
 
     def preview_of(eid, instance):

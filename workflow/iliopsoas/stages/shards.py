@@ -25,6 +25,7 @@ from iliopsoas.config import Run
 from iliopsoas.logs import Progress, log
 from iliopsoas.stages.ledger import Ledger
 from iliopsoas.status import InputError, Refused, Verdict
+from iliopsoas.versions import IMAGE_STAGES
 
 # one process per participant is the parallelism; libraries must not add their own
 ONE_THREAD = (
@@ -44,7 +45,6 @@ MACHINE = {
     Verdict.EARLIER_OUTPUT_LOST,
 }
 NO_DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # full, read-only, over the quota
-ORDER = ("dixon", "landmarks", "crops", "segment", "volumes")  # each reads the one before it
 FEW = 5  # so many failures of the machine can be chance, whatever their share
 LATE_S = 30.0  # how long a file that an earlier stage promised may take to show on this machine
 
@@ -471,7 +471,7 @@ def ask_again(results, retry=()) -> pd.DataFrame:
         stage, verdict, participants.
     """
     again, found = {*MACHINE, *retry}, []
-    for number, stage in enumerate(ORDER):
+    for number, stage in enumerate(IMAGE_STAGES):
         for path in sorted(Path(results).glob(f"shards/*/{stage}.tsv")):
             verdicts = files.read_tsv(path, usecols=["verdict"])["verdict"]
             failed = verdicts[verdicts.isin(again)]
@@ -479,7 +479,7 @@ def ask_again(results, retry=()) -> pd.DataFrame:
                 continue
             found.append(pd.DataFrame({"stage": stage, "verdict": failed}))
             lost = (failed == Verdict.EARLIER_OUTPUT_LOST).any()
-            for name in ORDER[0 if lost else number : number + 1]:  # who made what was lost
+            for name in IMAGE_STAGES[0 if lost else number : number + 1]:  # who made what was lost
                 Ledger(path.with_name(f"{name}.tsv")).reopen()
     table = pd.concat([pd.DataFrame(columns=["stage", "verdict"]), *found])
     return table.groupby(["stage", "verdict"], sort=False).size().reset_index(name="participants")
