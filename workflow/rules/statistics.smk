@@ -1,4 +1,4 @@
-# Every table and test of the paper, and each of its numbers beside this run's.
+# Every table and test of the paper, each of its numbers beside this run's, and further measures.
 
 STATISTICS = tables.names("statistics")
 TABLE_PAGES = tables.pages()
@@ -13,6 +13,8 @@ rule statistics:
         sample=result("cohort/sample.tsv"),
         diagnoses=result("cohort/diagnoses.tsv"),
         cross_validation=cross_validation_table,
+        profiles=rules.collect_volumes.output.profiles,
+        quality=result("qc/quality.tsv"),
         paper=workflow.source_path("../../resources/paper.tsv"),
         others=expand(result("other/{method}/volumes.tsv"), method=OTHER_METHODS),
     output:

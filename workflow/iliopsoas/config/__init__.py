@@ -222,6 +222,14 @@ class Segmentation(Section):
     )
 
 
+class Volumes(Section):
+    """Masks to measures."""
+
+    fat_voxel_percent: Annotated[float, Field(gt=0, lt=100)] = Field(
+        20, description="Fat fraction from which a voxel counts as intramuscular fat, %."
+    )
+
+
 class QualityControl(Section):
     """Limits of the quality flags, and what the review page shows."""
 
@@ -442,6 +450,7 @@ class Config(Section):
     network: Network = Network()
     training: Training = Training()
     segmentation: Segmentation = Segmentation()
+    volumes: Volumes = Volumes()
     qc: QualityControl = QualityControl()
     other_methods: list[OtherMethod] = Field(
         [], description="Masks of other tools, compared with this run's."

@@ -87,7 +87,7 @@ def few(counts, minimum: int):
     return (counts >= 1) & (counts < minimum)
 
 
-def rounded(value, digits: int = 4):
+def significant(value, digits: int = 4):
     """A number to significant digits."""
     return float(f"{value:.{digits}g}") if np.isfinite(value) else value
 
@@ -155,7 +155,7 @@ def _hide_sizes(table, rows, count, resting, context) -> None:
         return
     for name in telling:
         values = pd.to_numeric(table[name], errors="coerce")
-        table[name] = values.mask(rows, values.map(lambda value: rounded(value, 3)))
+        table[name] = values.mask(rows, values.map(lambda value: significant(value, 3)))
 
 
 def both_sexes(table, exact, minimum, context):
@@ -186,6 +186,16 @@ def _margins(table, exact, minimum, rows, columns, count, resting, total, whole)
     mask = pd.Series(False, index=table.index)
     mask[rows] = hidden
     withhold(table, mask, [count, *resting])
+
+
+def rounded(table, exact, minimum, context):
+    """n down to a multiple of `minimum`: a difference of two n's tells nobody apart."""
+    step = max(minimum, 1)
+    n = pd.to_numeric(table["n"], errors="coerce")
+    table["n"] = (n // step * step).where(n.notna())
+    if "note" in table and step > 1:
+        counts = table["note"].astype(str).str.contains(r"\d+ without")
+        table.loc[counts, "note"] = ""
 
 
 def flow(table, exact, minimum, context):
