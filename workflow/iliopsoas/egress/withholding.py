@@ -129,7 +129,11 @@ def sizes(table, exact, declared, context) -> None:
     for count in [count for count in declared.rests_on if count in exact]:
         prefix = count.split("_")[0]
         sex = exact["sex"] if "sex" in exact else pd.Series("both", index=exact.index)
-        sex = pd.Series(prefix, index=exact.index) if prefix in SEXES else sex.astype(object).fillna("both")
+        sex = (
+            pd.Series(prefix, index=exact.index)
+            if prefix in SEXES
+            else sex.astype(object).fillna("both")
+        )
         resting = declared.resting(count, list(table.columns))
         _hide_sizes(table, _short(exact[count], sex, context), count, resting, context)
 
