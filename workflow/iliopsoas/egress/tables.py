@@ -73,7 +73,7 @@ def release(
         getattr(withholding, declared.protect)(table, exact, minimum, context)
     table = table.dropna(how="all")
     for column in table.select_dtypes("float").columns.difference(counts):
-        table[column] = table[column].map(withholding.rounded)
+        table[column] = table[column].map(withholding.significant)
     if "note" in table:  # words tell small numbers too
         table["note"] = table["note"].map(_without_numbers)
     for column in counts:

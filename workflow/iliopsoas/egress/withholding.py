@@ -87,7 +87,7 @@ def few(counts, minimum: int):
     return (counts >= 1) & (counts < minimum)
 
 
-def rounded(value, digits: int = 4):
+def significant(value, digits: int = 4):
     """A number to significant digits."""
     return float(f"{value:.{digits}g}") if np.isfinite(value) else value
 
@@ -129,7 +129,11 @@ def sizes(table, exact, declared, context) -> None:
     for count in [count for count in declared.rests_on if count in exact]:
         prefix = count.split("_")[0]
         sex = exact["sex"] if "sex" in exact else pd.Series("both", index=exact.index)
-        sex = pd.Series(prefix, index=exact.index) if prefix in SEXES else sex.fillna("both")
+        sex = (
+            pd.Series(prefix, index=exact.index)
+            if prefix in SEXES
+            else sex.astype(object).fillna("both")
+        )
         resting = declared.resting(count, list(table.columns))
         _hide_sizes(table, _short(exact[count], sex, context), count, resting, context)
 
@@ -155,7 +159,7 @@ def _hide_sizes(table, rows, count, resting, context) -> None:
         return
     for name in telling:
         values = pd.to_numeric(table[name], errors="coerce")
-        table[name] = values.mask(rows, values.map(lambda value: rounded(value, 3)))
+        table[name] = values.mask(rows, values.map(lambda value: significant(value, 3)))
 
 
 def both_sexes(table, exact, minimum, context):
@@ -188,7 +192,7 @@ def _margins(table, exact, minimum, rows, columns, count, resting, total, whole)
     withhold(table, mask, [count, *resting])
 
 
-def rounded_n(table, exact, minimum, context):
+def rounded(table, exact, minimum, context):
     """n down to a multiple of `minimum`: a difference of two n's tells nobody apart."""
     step = max(minimum, 1)
     n = pd.to_numeric(table["n"], errors="coerce")
