@@ -7,7 +7,7 @@ from iliopsoas.stages import learning, ledger
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        table = learning.export_for_annotation(
+        learning.export_for_annotation(
             files.read_tsv(snakemake.input.sample),
             ledger.read_all({"dixon": snakemake.input.dixon})["dixon"],
             Path(snakemake.output.table).parent,
@@ -17,4 +17,3 @@ if __name__ == "__main__":  # worker processes import this file
             parameters=snakemake.params.parameters | {"batch_size": 2},
             crop=snakemake.params.crop,
         )
-        files.write_tsv(snakemake.output.table, table)

@@ -27,8 +27,9 @@ def export_for_annotation(
     sample, dixon : DataFrame
         results/cohort/sample.tsv, and the dixon ledgers of all shards.
     folder : path
-        Gets ``<EID>_<instance>_water.nii.gz`` and ``<EID>_<instance>_proposed.seg.nrrd``; see
-        `annotations.export` and `annotations.export_mask`.
+        Gets ``<EID>_<instance>_water.nii.gz``, ``<EID>_<instance>_proposed.seg.nrrd`` (see
+        `annotations.export` and `annotations.export_mask`) and participants.tsv; other people's
+        files stay.
     number : int
         Images wanted; fewer where there are not as many.
     weights : path
@@ -55,18 +56,21 @@ def export_for_annotation(
     table = pd.concat(chosen)[[*files.KEY, "sex", "age", "bmi"]]
     segmenter = Segmenter.configured([weights], parameters, crop)
     proposals = []
-    for row in table.itertuples():
-        found = images.load(files.subject_folder(results, row.eid, row.instance))
-        annotations.export(found[0], folder, row.eid, row.instance)
-        try:
-            mask = _proposed(segmenter, *found, crop["normalisation"])
-        except Refused as refused:  # it is drawn from nothing, as without a network
-            proposals.append(str(refused.verdict))
-            continue
-        annotations.export_mask(mask, found[0].affine, folder, row.eid, row.instance)
-        proposals.append(segmenter.provenance["network"])
+    with files.owned_folder(folder) as part:  # people draw there
+        for row in table.itertuples():
+            found = images.load(files.subject_folder(results, row.eid, row.instance))
+            annotations.export(found[0], part, row.eid, row.instance)
+            try:
+                mask = _proposed(segmenter, *found, crop["normalisation"])
+            except Refused as refused:  # it is drawn from nothing, as without a network
+                proposals.append(str(refused.verdict))
+                continue
+            annotations.export_mask(mask, found[0].affine, part, row.eid, row.instance)
+            proposals.append(segmenter.provenance["network"])
+        table = table.assign(proposal=proposals)
+        files.write_tsv(part / "participants.tsv", table)
     log.info("exported %d water images", len(table))
-    return table.assign(proposal=proposals)
+    return table
 
 
 def _proposed(segmenter, water, fat, body, normalisation: str) -> np.ndarray:
