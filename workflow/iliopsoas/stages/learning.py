@@ -27,8 +27,8 @@ def export_for_annotation(
     sample, dixon : DataFrame
         results/cohort/sample.tsv, and the dixon ledgers of all shards.
     folder : path
-        Gets ``<EID>_<instance>_water.nii.gz``, ``<EID>_<instance>_proposed.seg.nrrd`` and
-        participants.tsv; see `annotations.export` and `annotations.export_mask`. Other people's
+        Gets ``<EID>_<instance>_water.nii.gz``, ``<EID>_<instance>_proposed.seg.nrrd`` (see
+        `annotations.export` and `annotations.export_mask`) and participants.tsv; other people's
         files stay.
     number : int
         Images wanted; fewer where there are not as many.
