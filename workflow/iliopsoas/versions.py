@@ -12,11 +12,11 @@ STAGES = {
     "crops": 2,
     "training": 1,
     "segment": 2,
-    "volumes": 3,
+    "volumes": 4,
     "qc": 3,
-    "statistics": 1,
-    "figures": 1,
-    "egress": 1,
+    "statistics": 2,
+    "figures": 2,
+    "egress": 2,
 }
 # those of a participant's images, each of which reads the one before it
 IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")

@@ -18,6 +18,8 @@ examples:
   iliopsoas measure dicom_folder -o out --weights model.h5 --json
   iliopsoas measure water.nii.gz --fat fat.nii.gz -o out --weights model.h5
   iliopsoas measure scan.zip -o out --annotation mask.nrrd
+  iliopsoas measure scan.zip -o out --weights model.h5 \\
+      --reference reference.tsv --sex female --age 63 --height 165 --weight 70
 """
 CHECK = """\
 examples:
@@ -125,6 +127,18 @@ def _measure(command):
     )
     command.add_argument(
         "--height", type=_positive, metavar="CM", help="standing height, for the muscle index"
+    )
+    command.add_argument(
+        "--reference",
+        type=Path,
+        metavar="TSV",
+        help="reference.tsv of a cohort's statistics: adds z-scores and centiles; needs --sex, "
+        "--age and --height",
+    )
+    command.add_argument("--sex", choices=("female", "male"), help="for the reference")
+    command.add_argument("--age", type=_positive, metavar="YEARS", help="for the reference")
+    command.add_argument(
+        "--weight", type=_positive, metavar="KG", help="for the invariant score of the reference"
     )
     command.add_argument("--threshold", type=_share, default=0.5, help="of muscle (default 0.5)")
     command.add_argument(

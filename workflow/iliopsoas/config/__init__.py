@@ -222,6 +222,14 @@ class Segmentation(Section):
     )
 
 
+class Volumes(Section):
+    """Masks to measures."""
+
+    fat_voxel_percent: Annotated[float, Field(gt=0, lt=100)] = Field(
+        20, description="Fat fraction from which a voxel counts as intramuscular fat, %."
+    )
+
+
 class QualityControl(Section):
     """Limits of the quality flags, and what the review page shows."""
 
@@ -382,6 +390,11 @@ class Egress(Section):
         description="Patterns, below the results folder, of further files that are to leave as"
         " they are; they are searched like the rest.",
     )
+    max_mb: Positive = Field(
+        10.0,
+        description="Largest size of the folder in MB; figures get fewer dots, then lose their SVG,"
+        " until it fits.",
+    )
 
 
 class Run(Section):
@@ -439,6 +452,7 @@ class Config(Section):
     network: Network = Network()
     training: Training = Training()
     segmentation: Segmentation = Segmentation()
+    volumes: Volumes = Volumes()
     qc: QualityControl = QualityControl()
     other_methods: list[OtherMethod] = Field(
         [], description="Masks of other tools, compared with this run's."

@@ -20,10 +20,11 @@ import pandas as pd
 from iliopsoas import statistics
 from iliopsoas.figures.draw import draw_all
 from iliopsoas.phantom.phenotypes import paper_cohort, paper_folds
+from iliopsoas.phantom.profiles import paper_profiles
 
 PAPER = Path(__file__).resolve().parents[3] / "resources" / "paper.tsv"
 MEASURED = ["eid", "instance", "status", "left_ml", "right_ml", "total_ml", "mean_ml",
-            "difference_ml", "imi_ml_m2"]  # fmt: skip
+            "difference_ml", "imi_ml_m2", "lean_ml", "fat_fraction_percent"]  # fmt: skip
 CHECKED = ("measure.", "rho.", "asymmetry.")
 TOO_FAR = 4.0  # standard errors
 
@@ -50,7 +51,14 @@ def main(arguments=None) -> int:
     volumes, sample, diagnoses = split(cohort)
     folds = paper_folds(volumes, seed=options.seed)
     tables = statistics.run_all(
-        volumes, sample, diagnoses, folds, None, options.folder / "statistics", paper=options.paper
+        volumes,
+        sample,
+        diagnoses,
+        folds,
+        None,
+        options.folder / "statistics",
+        paper=options.paper,
+        profiles=paper_profiles(cohort, seed=options.seed),
     )
     draw_all(tables, volumes, sample, folds, options.folder / "figures")
     comparison = tables["paper_comparison"]
