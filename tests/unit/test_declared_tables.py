@@ -14,6 +14,8 @@ from iliopsoas.figures.paper import split
 from iliopsoas.masks import volumes
 from iliopsoas.phantom.phenotypes import paper_cohort
 from iliopsoas.qc import evidence, flags, quality
+from iliopsoas.qc.checks import CHECKS
+from iliopsoas.qc.registry import Evidence
 from iliopsoas.sampling import record
 from iliopsoas.sampling.plan import MANIFEST_COLUMNS, SAMPLE_COLUMNS
 from iliopsoas.status import InputError
@@ -135,6 +137,33 @@ def test_places_in_names_stand_for_one_word():
         "upper_dice_mean",
         "left_right_dice_mean",
     ]
+
+
+class Everything(Evidence):
+    """A run that knows everything a stage may write."""
+
+    def has(self, name):
+        return super().has(name) or True  # a name that is not declared raises
+
+    def column(self, name):
+        self.has(name)
+        self.asked.append(name)
+        words = {"status": "ok", "sex": "female", "centre": "a"}
+        return pd.Series(words.get(name, np.arange(1.0, 41.0)), index=range(40))
+
+
+@pytest.mark.filterwarnings("ignore:The design matrix is rank-deficient")
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_reads_only_columns_that_a_stage_writes(name):
+    everything = Everything(pd.DataFrame(index=range(40)))
+    assert len(CHECKS[name].value(everything)) == 40
+    assert everything.asked
+
+
+def test_a_check_that_reads_a_misspelt_column_is_found():
+    for name in ("dixon.snrr", "snr", "quality.predicted"):
+        with pytest.raises(KeyError, match="no table"):
+            Everything(pd.DataFrame()).number(name)
 
 
 def test_the_page_of_columns_lists_every_table_and_its_declarations():

@@ -35,7 +35,7 @@ def a_body():
     water[body] = 150
     x, y = np.ogrid[: grid.SHAPE[0], : grid.SHAPE[1]]
     for level in range(*LEVELS):
-        radius = 17 * np.sqrt(np.sin(np.pi * (level - LEVELS[0] + 0.5) / (LEVELS[1] - LEVELS[0])))
+        radius = 11 * np.sqrt(np.sin(np.pi * (level - LEVELS[0] + 0.5) / (LEVELS[1] - LEVELS[0])))
         for centre in CENTRE.values():
             water[..., level][(x - centre) ** 2 + (y - 85) ** 2 < radius**2] = 700
     fat = np.where(body & (water < 200), 500, 30).astype(np.int16)
