@@ -1,9 +1,12 @@
 """Withdrawn participants are forgotten; others who are not there today are not."""
 
+import numpy as np
 import pandas as pd
 
 from iliopsoas import files
+from iliopsoas.crops import CROP_SHAPE, CropReader, Crops, CropWriter
 from iliopsoas.reporting.summary import page, withdrawn_from_models
+from iliopsoas.sampling import record as records
 from iliopsoas.stages import snapshots as releases
 from iliopsoas.stages.cohort import forget
 
@@ -102,3 +105,79 @@ def test_nothing_to_forget_leaves_no_record(tmp_path):
     fill(tmp_path, ["1000001"], "r-0000")
     assert forget(tmp_path, {"2000000"}).empty
     assert not (tmp_path / "cohort").exists()
+
+
+def test_ledgers_journals_and_crops_lose_their_rows_at_once(tmp_path):
+    gone, stays = "1000001", "1000002"
+    shard = tmp_path / "shards/r-0001"
+    people = pd.DataFrame({"eid": [gone, stays], "instance": "2", "verdict": "ok"})
+    files.write_tsv(shard / "dixon.tsv", people)
+    files.write_text(
+        shard / "landmarks.unfinished.jsonl",
+        f'{{"eid": "{gone}", "verdict": "ok"}}\n{{"eid": "{stays}", "seconds": 1.{gone}0}}\n'
+        f'{{"eid": "{gone}", "verd',
+    )
+    rng = np.random.default_rng(0)
+    crops = {eid: crop_of(rng, labelled=eid == stays) for eid in (gone, stays)}
+    with CropWriter(shard / "crops.h5") as writer:
+        for eid, cut in crops.items():
+            writer.add(f"{eid}_2", cut)
+    untouched = tmp_path / "shards/r-0002/crops.h5"
+    with CropWriter(untouched) as writer:
+        writer.add(f"{stays}_3", crops[stays])
+    at = untouched.stat().st_mtime_ns
+    forget(tmp_path, {gone})
+    assert files.read_tsv(shard / "dixon.tsv")["eid"].tolist() == [stays]
+    (line,) = (shard / "landmarks.unfinished.jsonl").read_text().splitlines()
+    assert stays in line
+    with CropReader(shard / "crops.h5") as reader:
+        assert reader.subjects == [f"{stays}_2"]
+        for side in ("left", "right"):
+            np.testing.assert_array_equal(
+                reader.read_raw(f"{stays}_2", side), crops[stays].raw[side]
+            )
+            np.testing.assert_array_equal(
+                reader.read_label(f"{stays}_2", side), crops[stays].label[side]
+            )
+            assert reader.origin(f"{stays}_2", side) == crops[stays].origin[side]
+    assert gone.encode() not in (shard / "crops.h5").read_bytes()
+    assert untouched.stat().st_mtime_ns == at
+
+
+def crop_of(rng, labelled):
+    def both(make):
+        return {side: make() for side in ("left", "right")}
+
+    return Crops(
+        raw=both(lambda: rng.integers(0, 900, CROP_SHAPE, dtype=np.int16)),
+        divisor=both(lambda: float(rng.integers(500, 900))),
+        origin=both(lambda: tuple(rng.integers(0, 90, 3).tolist())),
+        label=both(lambda: rng.integers(0, 2, CROP_SHAPE, dtype=np.uint8)) if labelled else None,
+    )
+
+
+def test_whatever_is_named_after_them_goes_but_not_what_the_user_gave(tmp_path):
+    gone = "1000001"
+    ours = ["annotation/1000001-2-Left.nrrd", "qc/review/1000001_2.png", "bids/sub-1000001/a.json"]
+    theirs = ["zips/10/1000001_20201_2_0.zip", "masks/1000001_2.nii.gz", "other/21000001_2.png"]
+    for name in (*ours, *theirs):
+        files.write_text(tmp_path / name, "x")
+    table = pd.DataFrame({"eid": [gone, "1000002"], "31-0.0": 1})
+    files.write_tsv(tmp_path / "table.tsv", table)
+    forget(tmp_path, {gone}, spare=[tmp_path / n for n in ("zips", "masks", "table.tsv")])
+    assert [name for name in ours if (tmp_path / name).exists()] == []
+    assert [name for name in theirs if not (tmp_path / name).exists()] == []
+    assert gone in (tmp_path / "table.tsv").read_text()
+
+
+def test_a_shard_of_nobody_else_goes_by_the_record_too(tmp_path):
+    record = pd.DataFrame(
+        {"eid": ["1000001", "1000002"], "instance": "2", "shard": ["r-0001", "r-0002"]}
+    )
+    record = record.assign(**dict.fromkeys(set(records.COLUMNS) - set(record), "1"))
+    files.write_tsv(tmp_path / records.RECORD, record[records.COLUMNS])
+    for shard in ("r-0001", "r-0002"):
+        files.write_text(tmp_path / "shards" / shard / "crops.tsv", "")
+    forget(tmp_path, {"1000001"})
+    assert [path.name for path in tmp_path.glob("shards/*")] == ["r-0002"]
+    assert records.read(tmp_path)["eid"].tolist() == ["1000002"]

@@ -193,6 +193,50 @@ def test_odd_and_tiny_sizes():
         assert abs(counts["female"] - counts["male"]) <= 1
 
 
+def times_drawn(n, size, seeds, whole=False, first=0):
+    """People of two strata, how often each was drawn, and how often its stratum's share says."""
+    table = population(n).assign(age_group="44-82")
+    if whole:
+        table["bmi"] = table["bmi"].round().mask(np.arange(n) % 25 == 0)
+    options = {"age_groups": [(44, 82)]}
+    table[["times", "expected"]] = 0.0
+    for seed in range(seeds):
+        kept = set()
+        if first:
+            kept = set(sampling.draw(table, size=first, seed=seed, **options).sample["eid"])
+        found = sampling.draw(table, size=size, seed=seed, kept=kept, **options)
+        there = table["eid"].isin(found.sample["eid"])
+        table["times"] += there
+        table["expected"] += there.groupby(table["sex"]).transform("mean")
+    return table
+
+
+@pytest.mark.parametrize(("seeds", "first"), [(60, 0), (40, 70)])
+def test_every_percentile_of_bmi_is_drawn_alike(seeds, first):
+    """Ties and missing values neither push anybody out nor pull anybody in, in top-ups neither."""
+    found = times_drawn(750, 150, seeds, whole=True, first=first)
+    ranked = found.groupby("sex")["bmi"].rank(pct=True)
+    classes = {
+        "lowest 2 %": ranked <= 0.02,
+        "2 to 10 %": ranked.between(0.02, 0.1, inclusive="right"),
+        "90 to 98 %": ranked.between(0.9, 0.98, inclusive="right"),
+        "highest 2 %": ranked > 0.98,
+        "missing": found["bmi"].isna(),
+    }
+    for name, rows in classes.items():
+        drawn, expected = found.loc[rows, ["times", "expected"]].sum()
+        assert expected > 100, name
+        assert abs(drawn - expected) < 3.5 * np.sqrt(expected), name
+
+
+def test_nobody_gains_by_the_rounding_of_shares():
+    """Over seeds everybody is drawn as often as a coin of the stratum's share says."""
+    found = times_drawn(320, 200, 30)
+    share = found["expected"] / 30
+    spread = (found["times"] - found["expected"]) ** 2 / (30 * share * (1 - share))
+    assert spread.mean() == pytest.approx(1, abs=0.35)
+
+
 def test_largest_remainder():
     assert largest_remainder([1, 1, 1], 100).tolist() == [34, 33, 33]
     assert largest_remainder([0.2, 0.5, 0.3], 10).tolist() == [2, 5, 3]

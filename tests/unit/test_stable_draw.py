@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from iliopsoas import files
+from iliopsoas.reporting import summary
 from iliopsoas.sampling import record as records
 from iliopsoas.stages.cohort import cohort
 from iliopsoas.status import InputError
@@ -94,6 +95,20 @@ def test_an_absent_folder_of_zips_is_told_as_missing_zips(study):
     with pytest.raises(InputError, match="100 of 100 zips"):
         study.draw()
     same(study.draw(max_missing_share=1), first)
+
+
+def test_what_matches_nobody_is_reported_and_summarised(study):
+    (study.folder / "zips/1999999_20201_2_0.zip").touch()
+    (study.folder / "zips/copy of 1999999_20201_2_0.zip").touch()
+    study.table.to_csv(study.folder / "table.csv", index=False)
+    plan = cohort([study.release], [], results=study.results, **study.settings)
+    report = plan.table_report.set_index("problem")["count"]
+    assert report["zip_of_nobody_in_the_tables"] == 1
+    assert report["unmatched_zip: copy of #######_#####_#_#.zip"] == 1
+    empty = pd.DataFrame({"eid": [], "status": [], "stopped_at": [], "flag": []})
+    text = summary.page(empty, empty, empty, empty, table_report=plan.table_report)
+    assert "copy of #######_#####_#_#.zip" in text
+    assert "1999999" not in text
 
 
 def test_an_absent_folder_is_an_error_before_the_first_draw(study):
@@ -209,6 +224,83 @@ def test_an_annotated_visit_with_an_absent_zip_stays_annotated(study):
     (masks / f"{eid}_2.nii.gz").unlink()
     with pytest.raises(InputError, match="is it mounted"):
         study.draw(size=10, max_missing_share=0.2)
+
+
+# --- who has left the tables --------------------------------------------------------------------
+
+
+def measured(study, eid):
+    """What image stages leave of a visit."""
+    folder = files.subject_folder(study.results, eid, 2)
+    files.write_text(folder / "iliopsoas.nii.gz", "mask")
+    return folder
+
+
+def without(study, eids):
+    study.table = study.table[~study.table["eid"].astype(str).isin(set(eids))]
+
+
+def test_who_is_in_no_table_any_more_is_forgotten_with_a_record(study):
+    first = study.draw()
+    gone, stays = first.index[:2]
+    folders = [measured(study, eid) for eid in (gone, stays)]
+    without(study, [gone])
+    second = study.draw()
+    assert [folder.exists() for folder in folders] == [False, True]
+    assert gone not in second.index
+    assert [p for p in study.results.rglob("*.tsv") if gone in p.read_text()] == []
+    (row,) = files.read_tsv(study.results / "cohort/removed.tsv").to_dict("records")
+    assert (row["reason"], row["scans_removed"]) == ("in no phenotype table any more", 1)
+    study.draw()
+    assert len(files.read_tsv(study.results / "cohort/removed.tsv")) == 1, "nothing is left to do"
+
+
+def test_a_table_that_lacks_too_many_stops_the_run_and_removes_nothing(study):
+    first = study.draw()
+    gone = first.index[:2]
+    folders = [measured(study, eid) for eid in gone]
+    before = {path: path.read_bytes() for path in study.results.rglob("*.tsv")}
+    without(study, gone)
+    with pytest.raises(InputError, match=r"2 of 100 participants on record.*max_absent_share"):
+        study.draw()
+    assert all(folder.exists() for folder in folders)
+    assert {path: path.read_bytes() for path in study.results.rglob("*.tsv")} == before
+    study.draw(max_absent_share=0.02)
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_without_purging_they_only_leave_the_sample(study):
+    first = study.draw()
+    gone = first.index[0]
+    folder = measured(study, gone)
+    without(study, [gone])
+    assert gone not in study.draw(purge_absent=False).index
+    assert folder.exists()
+    assert gone in set(study.record()["eid"])
+
+
+def test_a_row_without_a_visit_is_no_departure(study):
+    """A participant whose visit's cells were emptied is still in the table."""
+    first = study.draw()
+    eid = first.index[0]
+    folder = measured(study, eid)
+    row = study.table["eid"].astype(str) == eid
+    study.table.loc[row, ["21003-2.0", "21001-2.0"]] = np.nan
+    assert eid in study.draw().index
+    assert folder.exists()
+
+
+def test_an_annotated_participant_who_never_was_in_a_table_is_not_removed(study):
+    masks = study.folder / "masks"
+    masks.mkdir()
+    stranger = "5999999"
+    (masks / f"{stranger}_2.nii.gz").touch()
+    (study.folder / f"zips/{stranger}_20201_2_0.zip").touch()
+    study.release["annotations"] = str(masks)
+    assert stranger in study.draw().index
+    folder = measured(study, stranger)
+    assert stranger in study.draw().index
+    assert folder.exists()
 
 
 # --- tables of shards ---------------------------------------------------------------------------

@@ -6,7 +6,7 @@ results as they are (speed, messages) leaves the version as it is.
 
 STAGES = {
     "phantom": 1,
-    "cohort": 1,
+    "cohort": 2,
     "dixon": 1,
     "landmarks": 1,
     "crops": 1,

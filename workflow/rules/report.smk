@@ -7,6 +7,7 @@ rule summary:
         volumes=result("volumes.tsv"),
         flags=result("qc/flags.tsv"),
         table2=result("statistics/table2.tsv"),
+        table_report=result("cohort/table_report.tsv"),
         recovery=recovery_summary,
     output:
         page=result("summary.md"),

@@ -115,7 +115,16 @@ def withdrawn_from_models(results) -> dict[str, int]:
     return {path.parent.name: files.read_json(path)["participants"] for path in notes}
 
 
-def page(sample, volumes, flags, table2, recovery=None, withdrawn=None) -> str:
+def _of_nobody(table_report) -> pd.DataFrame:
+    """Zips and masks whose names are no visit's of the tables, from the cohort's table report."""
+    if table_report is None:
+        return pd.DataFrame()
+    told = table_report["problem"].str.startswith(("unmatched_", "zip_of_", "annotation_"))
+    found = table_report.loc[told, ["source", "problem", "count"]]
+    return found.rename(columns={"problem": "found", "count": "files"})
+
+
+def page(sample, volumes, flags, table2, recovery=None, withdrawn=None, table_report=None) -> str:
     """The summary page, in Markdown; counts only, nobody is named.
 
     Parameters
@@ -126,6 +135,8 @@ def page(sample, volumes, flags, table2, recovery=None, withdrawn=None) -> str:
         results/phantom/recovery_summary.tsv of a synthetic cohort.
     withdrawn : dict, optional
         From `withdrawn_from_models`.
+    table_report : DataFrame, optional
+        cohort/table_report.tsv: files that match nobody are told.
     """
     measured = volumes[volumes["status"] == Verdict.OK]
     failed = volumes[volumes["status"] != Verdict.OK]
@@ -141,6 +152,9 @@ def page(sample, volumes, flags, table2, recovery=None, withdrawn=None) -> str:
             f"The model {model} was trained on participants who have withdrawn since ({number}): "
             "train it again before it is used or shared.",
         ]
+    strangers = _of_nobody(table_report)
+    if len(strangers):
+        parts += ["", "## Files that match nobody", "", _table(strangers)]
     if len(failed):
         reasons = failed.groupby(["stopped_at", "status"]).size().rename("scans").reset_index()
         reasons.columns = ["stage", "reason", "scans"]

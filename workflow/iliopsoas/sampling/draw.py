@@ -3,7 +3,7 @@
 Eight strata of age group and sex. Sexes are balanced; within a sex, strata keep the age
 groups' shares of the imaged population (both sexes together), as the paper's weights do.
 Inside a stratum the draw is spread evenly over BMI, so that its distribution follows the
-eligible ones'.
+eligible ones', and everybody in a stratum is equally likely to be drawn.
 """
 
 from dataclasses import dataclass
@@ -80,6 +80,7 @@ def draw(eligible: pd.DataFrame, *, size, age_groups, seed: int, kept=(), always
     people = visits.drop_duplicates("eid").reset_index(drop=True)
     groups = [age_group_name(low, high) for low, high in age_groups]
     people["rank"] = ranks(people["eid"], seed)
+    people["tie"] = ranks(people["eid"], seed, "ties in BMI")
     people["kept"] = people["eid"].isin(set(kept))
     strata = [(sex, group) for sex in SEXES for group in groups]
     keys = list(zip(people["sex"], people["age_group"], strict=True))
@@ -95,7 +96,9 @@ def draw(eligible: pd.DataFrame, *, size, age_groups, seed: int, kept=(), always
         people["drawn"] = people["kept"]
         for position, take in enumerate(takes):
             members = people[people["stratum"] == position]
-            people.loc[_spread_over_bmi(members, take), "drawn"] = True
+            (own,) = ranks([" ".join(strata[position])], seed, "rounding")
+            rng = np.random.default_rng(int(own))
+            people.loc[_spread_over_bmi(members, take, rng), "drawn"] = True
 
     drawn = set(people.loc[people["drawn"], "eid"])
     chosen = visits[visits["eid"].isin(drawn | set(always))].copy()
@@ -142,29 +145,37 @@ def _neighbours(stratum: int, groups: int) -> list[int]:
     return same + [(1 - sex) * groups + other for other in by_age]
 
 
-def _spread_over_bmi(members: pd.DataFrame, take: int) -> pd.Index:
+def _spread_over_bmi(members: pd.DataFrame, take: int, rng) -> pd.Index:
     """Index of `take` people not kept, so that with the kept ones BMI is spread as in all.
 
-    People are ordered by BMI (missing last) and cut into classes of equal size; each class
-    gives its share, counted from below without accumulating rounding, lowest rank first.
+    People are ordered by BMI, ties at random, and cut into classes of equal size; those without
+    BMI are a class of their own. Each class gives its share, rounded up or down by a random
+    offset as in systematic sampling, so that on average nobody gains by the rounding, and of a
+    class those of lowest rank are taken: neither where a class ends nor who is in it depends on
+    the rank.
     """
-    members = members.sort_values(["bmi", "rank"], na_position="last")
     total = take + int(members["kept"].sum())
     if not take:
         return members.index[:0]
+    members = members.sort_values(["bmi", "tie"], na_position="last")
+    known = int(members["bmi"].notna().sum())
     classes = min(BMI_CLASSES, total)
-    place = np.arange(len(members)) * classes // len(members)
-    bounds = (np.arange(classes + 1) * total + classes // 2) // classes
-    share = np.diff(bounds)
+    place = np.full(len(members), classes)
+    place[:known] = np.arange(known) * classes // max(known, 1)
+    sizes = np.bincount(place, minlength=classes + 1)
+    bounds = np.floor(total * np.concatenate([[0], np.cumsum(sizes)]) / len(members) + rng.random())
+    share = np.diff(bounds).astype(int)
     kept = members["kept"].to_numpy()
-    free = np.bincount(place[~kept], minlength=classes)
-    wanted = share - np.bincount(place[kept], minlength=classes)
-    takes = np.zeros(classes, dtype=int)
+    free = np.bincount(place[~kept], minlength=classes + 1)
+    wanted = share - np.bincount(place[kept], minlength=classes + 1)
+    takes = np.zeros(classes + 1, dtype=int)
+    # too many kept in one class: fewer in the next, and so on, from anywhere in the circle
+    around = np.roll(np.arange(classes + 1), rng.integers(classes + 1))
     carry = 0
-    for number in range(classes):  # too many kept in one class: fewer in the next, and so on
+    for number in around:
         takes[number] = np.clip(wanted[number] + carry, 0, free[number])
         carry += wanted[number] - takes[number]
-    for number in reversed(range(classes)):  # what is left over comes from the nearest above
+    for number in around[::-1]:  # what is left over comes from the nearest before
         change = np.clip(takes[number] + carry, 0, free[number]) - takes[number]
         takes[number] += change
         carry -= change
@@ -213,8 +224,9 @@ def _balance(people: pd.DataFrame, strata, quotas) -> pd.DataFrame:
         for name, table in (("eligible", part), ("drawn", drawn)):
             row[f"bmi_mean_{name}"] = table["bmi"].mean()
             row[f"bmi_sd_{name}"] = table["bmi"].std()
-            for percent in BMI_PERCENTILES:
-                row[f"bmi_p{percent}_{name}"] = table["bmi"].quantile(percent / 100)
+            quantiles = table["bmi"].quantile(np.divide(BMI_PERCENTILES, 100))
+            for percent, value in zip(BMI_PERCENTILES, quantiles, strict=True):
+                row[f"bmi_p{percent}_{name}"] = value
         row["bmi_ks"] = ks_distance(drawn["bmi"], part["bmi"])
         limited = position < len(strata) and len(drawn) >= KS_FROM
         row["within_limit"] = bool(row["bmi_ks"] <= KS_LIMIT) if limited else None

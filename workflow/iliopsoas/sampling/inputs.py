@@ -62,6 +62,8 @@ def index_visits(releases, instances, record, seen, notes: Notes) -> pd.DataFram
     ).drop_duplicates(files.KEY)
     before = record.loc[record["instance"].isin(wanted), [*files.KEY, "release"]]
     before = before.merge(seen, on=files.KEY, how="left").fillna("")
+    usual = before["eid"] + "_20201_" + before["instance"] + "_0.zip"  # a name for what is missing
+    before["scan"] = before["scan"].where(before["scan"] != "", usual)
     keys = pd.MultiIndex.from_frame(before[files.KEY])
     absent = before[~keys.isin(pd.MultiIndex.from_frame(zips[files.KEY]))]
     table = pd.concat([zips.assign(found=True), absent.assign(found=False)], ignore_index=True)
