@@ -19,6 +19,7 @@ from iliopsoas import statistics
 from iliopsoas.figures.draw import draw_all
 from iliopsoas.figures.paper import PAPER, split
 from iliopsoas.phantom.phenotypes import paper_cohort, paper_folds
+from iliopsoas.phantom.profiles import paper_profiles
 
 
 def large_cohort(participants: int, seed: int = 2020) -> pd.DataFrame:
@@ -39,6 +40,7 @@ def large_cohort(participants: int, seed: int = 2020) -> pd.DataFrame:
     cohort["mean_ml"] = cohort["total_ml"] / 2
     cohort["difference_ml"] = cohort["left_ml"] - cohort["right_ml"]
     cohort["imi_ml_m2"] = cohort["total_ml"] / (cohort["height_cm"] / 100) ** 2
+    cohort["lean_ml"] = cohort["total_ml"] * (1 - cohort["fat_fraction_percent"] / 100)
     return cohort[cohort["eid"].isin(cohort["eid"].drop_duplicates().head(participants))]
 
 
@@ -46,7 +48,9 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--participants", type=int, default=100_000)
     options = parser.parse_args(arguments)
-    volumes, sample, diagnoses = split(large_cohort(options.participants))
+    cohort = large_cohort(options.participants)
+    volumes, sample, diagnoses = split(cohort)
+    profiles = paper_profiles(cohort)
     folds = paper_folds(volumes)
     flags = volumes.sample(frac=0.02, random_state=1)[["eid", "instance"]].assign(
         flag="asymmetry", severity="review"
@@ -54,7 +58,14 @@ def main(arguments=None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         clock = time.perf_counter()
         tables = statistics.run_all(
-            volumes, sample, diagnoses, folds, flags, f"{folder}/statistics", paper=PAPER
+            volumes,
+            sample,
+            diagnoses,
+            folds,
+            flags,
+            f"{folder}/statistics",
+            paper=PAPER,
+            profiles=profiles,
         )
         after_tables = time.perf_counter()
         draw_all(tables, volumes, sample, folds, f"{folder}/figures")

@@ -21,4 +21,6 @@ if __name__ == "__main__":  # worker processes import this file
                 name: files.read_tsv(path)
                 for name, path in zip(snakemake.params.others, snakemake.input.others, strict=True)
             },
+            files.read_tsv(snakemake.input.profiles),
+            files.read_tsv(snakemake.input.quality),
         )

@@ -114,6 +114,49 @@ def test_measure_needs_weights_or_annotation(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_reference_needs_to_know_whom_it_scores(tmp_path, capsys, mask_file):
+    arguments = ["-o", tmp_path / "out", "--annotation", mask_file, "--reference", mask_file]
+    code, _, err = run(capsys, "measure", tmp_path / "a.zip", *arguments, "--age", 60)
+    assert code == cli.REFUSED
+    assert "--sex" in err
+    assert "--height" in err
+    assert "--age" not in err.split("needs")[1]
+
+
+def test_one_scan_gets_the_scores_that_the_cohort_gives(tmp_path):
+    from types import SimpleNamespace
+
+    from iliopsoas.cli import measure_command
+    from iliopsoas.statistics import centiles
+
+    rng = np.random.default_rng(2)
+    n = 800
+    table = pd.DataFrame(
+        {
+            "sex": np.resize(["female", "male"], n),
+            "age": rng.uniform(45, 80, n),
+            "height_cm": rng.normal(170, 8, n),
+            "weight_kg": rng.normal(75, 10, n),
+            "total_ml": rng.normal(700, 90, n),
+        }
+    )
+    files.write_tsv(tmp_path / "reference.tsv", centiles.coefficients(centiles.reference(table)))
+    person = table.iloc[3]
+    options = SimpleNamespace(
+        reference=tmp_path / "reference.tsv",
+        sex=person["sex"],
+        age=person["age"],
+        height=person["height_cm"],
+        weight=None,
+    )
+    reference = measure_command._reference(options)
+    found = measure_command._scores(reference, options, {"total_ml": person["total_ml"]})
+    expected = centiles.scores(centiles.reference(table), table).iloc[3]
+    assert found["total_ml_z"] == pytest.approx(expected["total_ml_z"], abs=1e-6)
+    assert found["total_ml_invariant_z"] is None  # no weight was given
+    assert found["lean_ml_z"] is None
+
+
 def test_a_refused_scan_leaves_its_verdict_and_nothing_else(tmp_path, capsys, mask_file):
     scan, out = tmp_path / "1234567_20201_2_0.zip", tmp_path / "out"
     scan.write_text("not a zip")

@@ -241,3 +241,41 @@ def test_table_refuses_double_rows_and_unknown_stages(cohort):
 
 def test_every_column_has_a_unit_and_a_definition():
     assert all(unit and text for unit, text in volumes.COLUMNS.values())
+
+
+def test_lean_volume_and_intramuscular_fat_add_up_and_the_surface_is_told_apart(boxes):
+    mask, affine = boxes
+    water, fat = np.full(mask.shape, 95.0), np.full(mask.shape, 5.0)
+    fat[25:31, 10:18, 10] = 400.0  # the lowest level: surface, fat beside the muscle
+    fat[27:29, 12:16, 20:24] = 25.0 / 75.0 * 95.0  # 32 voxels of 25 % in the middle
+    water[26, 12, 30] = fat[26, 12, 30] = 0.0  # no signal: neither
+    voxel = 2.0 * 2.5 * 3.0 / 1000
+    found = volumes.measure(mask, affine, water, fat)
+    voxels = (mask == grid.LEFT).sum()
+    assert found["left_intramuscular_fat_ml"] == pytest.approx((48 + 32) * voxel)
+    assert found["left_lean_ml"] == pytest.approx((voxels - 48 - 32 - 1) * voxel)
+    core = voxels * (1 - found["left_partial_volume_percent"] / 100)
+    assert found["left_intramuscular_fat_core_percent"] == pytest.approx(100 * 32 / (core - 1))
+    assert found["right_partial_volume_percent"] == pytest.approx(100 * (1 - 4 * 6 * 18 / 960))
+    whole = (80 * 48 + 25 * 32 + 5 * (voxels - 81)) / (voxels - 1)  # 400 of 495 is 80.8 %
+    assert found["left_fat_fraction_whole_percent"] == pytest.approx(whole, abs=0.05)
+    assert found["lean_ml"] == pytest.approx(found["left_lean_ml"] + found["right_lean_ml"])
+    strict = volumes.measure(mask, affine, water, fat, fat_voxel_percent=26)
+    assert strict["left_intramuscular_fat_ml"] == pytest.approx(48 * voxel)
+    none = volumes.measure(mask, affine)
+    assert none["left_lean_ml"] is None
+    assert none["left_partial_volume_percent"] == found["left_partial_volume_percent"]
+
+
+def test_further_measures_come_after_the_first_ones_and_before_provenance():
+    names = list(volumes.COLUMNS)
+    assert names[3:9] == [
+        "left_ml",
+        "right_ml",
+        "total_ml",
+        "mean_ml",
+        "difference_ml",
+        "imi_ml_m2",
+    ]
+    assert names.index("right_length_mm") < names.index("left_lean_ml")
+    assert names.index("fat_fraction_percent") < names.index("missing_reason")

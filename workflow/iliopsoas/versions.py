@@ -12,10 +12,10 @@ STAGES = {
     "crops": 1,
     "training": 1,
     "segment": 2,
-    "volumes": 2,
+    "volumes": 3,
     "qc": 2,
-    "statistics": 1,
-    "figures": 1,
+    "statistics": 2,
+    "figures": 2,
     "egress": 1,
 }
 # those of a participant's images, each of which reads the one before it

@@ -116,7 +116,7 @@ def after_folds():
         raise IncompleteCheckpointException(folds.rule, folds.output[0])
 
 
-AFTER_MODEL = {"segment.tsv", "volumes.tsv", "images_removed.json"}
+AFTER_MODEL = {"segment.tsv", "volumes.tsv", "profiles.tsv", "images_removed.json"}
 
 
 def every_shard(name):

@@ -29,6 +29,18 @@ rule figures:
             category="Figures",
             labels={"figure": "paper comparison"},
         ),
+        slices=report(
+            result("figures/slices.png"),
+            caption="../report/slices.rst",
+            category="Figures",
+            labels={"figure": "one slice for the volume"},
+        ),
+        centiles=report(
+            result("figures/centiles.png"),
+            caption="../report/centiles.rst",
+            category="Figures",
+            labels={"figure": "reference centiles"},
+        ),
         repeat=report(
             result("figures/repeat_visits.png"),
             caption="../report/repeat_visits.rst",
@@ -37,7 +49,7 @@ rule figures:
         ),
         vector=[
             result(f"figures/{name}.svg")
-            for name in ("paper_comparison", "repeat_visits")
+            for name in ("paper_comparison", "repeat_visits", "slices", "centiles")
         ],
     log:
         log_file("figures"),

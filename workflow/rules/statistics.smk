@@ -1,24 +1,8 @@
-# Every table and test of the paper, and each of its numbers beside this run's.
+# Every table and test of the paper, each of its numbers beside this run's, and further measures.
 
-STATISTICS = [
-    "flow",
-    "table1",
-    "table2",
-    "table_s1",
-    "cross_validation",
-    "normality",
-    "correlations",
-    "sex_differences",
-    "asymmetry",
-    "handedness",
-    "gam",
-    "gam_curve",
-    "acceleration",
-    "repeat",
-    "bland_altman",
-    "sensitivity",
-    "paper_comparison",
-]
+from iliopsoas import tables
+
+STATISTICS = tables.names("statistics")
 OTHER_METHODS = {method.name: method for method in settings.other_methods}
 FORMATTED = ["table1", "table2", "table_s1", "cross_validation"]
 
@@ -31,6 +15,8 @@ rule statistics:
         sample=result("cohort/sample.tsv"),
         diagnoses=result("cohort/diagnoses.tsv"),
         cross_validation=cross_validation_table,
+        profiles=rules.collect_volumes.output.profiles,
+        quality=result("qc/quality.tsv"),
         paper=workflow.source_path("../../resources/paper.tsv"),
         others=expand(result("other/{method}/volumes.tsv"), method=OTHER_METHODS),
     output:

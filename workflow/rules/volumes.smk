@@ -7,6 +7,7 @@ rule volumes_shard:
         segment=shard_file("segment.tsv"),
     output:
         ledger=update(shard_file("volumes.tsv")),
+        profiles=shard_file("profiles.tsv"),
     log:
         log_file("volumes/{shard}"),
     benchmark:
@@ -18,6 +19,7 @@ rule volumes_shard:
     params:
         version=STAGES["volumes"],
         results=results_folder,
+        volumes=settings.volumes.model_dump(mode="json"),
     script:
         "../../scripts/volumes_shard.py"
 
@@ -31,8 +33,10 @@ rule collect_volumes:
         crops=every_shard("crops.tsv"),
         segment=every_shard("segment.tsv"),
         volumes=every_shard("volumes.tsv"),
+        profiles=every_shard("profiles.tsv"),
     output:
         volumes=result("shards/volumes.tsv"),
+        profiles=result("shards/profiles.tsv"),
     log:
         log_file("collect_volumes"),
     resources:

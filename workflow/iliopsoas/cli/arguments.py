@@ -18,6 +18,8 @@ examples:
   iliopsoas measure dicom_folder -o out --weights model.h5 --json
   iliopsoas measure water.nii.gz --fat fat.nii.gz -o out --weights model.h5
   iliopsoas measure scan.zip -o out --annotation mask.nrrd
+  iliopsoas measure scan.zip -o out --weights model.h5 \\
+      --reference reference.tsv --sex female --age 63 --height 165 --weight 70
 """
 CHECK = """\
 examples:
@@ -151,7 +153,27 @@ def _measure(command):
         "measured itself",
     )
     command.add_argument(
-        "--height", type=_height, metavar="CM", help="standing height, for the muscle index"
+        "--height",
+        type=_between(100, 250, "centimetres"),
+        metavar="CM",
+        help="standing height, for the muscle index",
+    )
+    command.add_argument(
+        "--reference",
+        type=Path,
+        metavar="TSV",
+        help="reference.tsv of a cohort's statistics: adds z-scores and centiles; needs --sex, "
+        "--age and --height",
+    )
+    command.add_argument("--sex", choices=("female", "male"), help="for the reference")
+    command.add_argument(
+        "--age", type=_between(18, 120, "years"), metavar="YEARS", help="for the reference"
+    )
+    command.add_argument(
+        "--weight",
+        type=_between(25, 350, "kilograms"),
+        metavar="KG",
+        help="for the invariant score of the reference",
     )
     command.add_argument("--threshold", type=_share, default=0.5, help="of muscle (default 0.5)")
     command.add_argument(
@@ -273,14 +295,18 @@ def _count(text: str) -> int:
     return value
 
 
-def _height(text: str) -> float:
-    value = float(text)
-    if not 100 <= value <= 250:
-        metres = " (metres?)" if 1 <= value <= 2.5 else ""
-        raise argparse.ArgumentTypeError(
-            f"expected centimetres from 100 to 250, found {text}{metres}"
-        )
-    return value
+def _between(low: float, high: float, unit: str):
+    """A number that a person can have in this unit."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"expected {unit} from {low:g} to {high:g}, found {text}"
+            )
+        return value
+
+    return number
 
 
 def _share(text: str) -> float:

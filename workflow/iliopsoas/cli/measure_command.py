@@ -14,14 +14,21 @@ from iliopsoas.cli import images
 from iliopsoas.cli.report import Report
 from iliopsoas.crops import crop
 from iliopsoas.logs import log
-from iliopsoas.masks import annotations, volumes
+from iliopsoas.masks import annotations, profile, volumes
 from iliopsoas.qc import alone, evidence, preview
 from iliopsoas.qc.audit import FLAGGED
 from iliopsoas.status import InputError, Refused
 from iliopsoas.ukb.fingerprint import content_fingerprint
 from iliopsoas.versions import STAGES
 
-OUTPUTS = ("iliopsoas.nii.gz", "volumes.json", "volumes.tsv", "preview.png", "run.json")
+OUTPUTS = (
+    "iliopsoas.nii.gz",
+    "volumes.json",
+    "volumes.tsv",
+    "profile.tsv",
+    "preview.png",
+    "run.json",
+)
 IMAGES = ("water.nii.gz", "fat.nii.gz", "body.nii.gz")
 
 
@@ -35,6 +42,7 @@ def run(options) -> Report:
         )
     if weights is not None and not Path(weights).is_file():
         raise InputError(f"weights: {weights} does not exist")
+    reference = _reference(options)
     output = _prepare(options.output, options.overwrite)
     record = {
         "versions": _versions(),
@@ -45,11 +53,12 @@ def run(options) -> Report:
             "threshold": options.threshold,
             "normalisation": options.normalisation,
             "height_cm": options.height,
+            "reference_sha256": files.sha256(options.reference) if options.reference else None,
         },
     }
     start = time.perf_counter()
     try:
-        result, text = _measure(options, weights, output, record)
+        result, text = _measure(options, weights, output, record, reference)
     except Refused as refused:
         record |= {"status": str(refused.verdict), "message": refused.message}
         raise
@@ -73,7 +82,33 @@ def _prepare(folder: Path, overwrite: bool) -> Path:
     return folder
 
 
-def _measure(options, weights, output, record) -> tuple[dict, str]:
+def _reference(options):
+    """The reference asked for, read before any work; None without one."""
+    if options.reference is None:
+        return None
+    needed = [name for name in ("sex", "age", "height") if getattr(options, name) is None]
+    if needed:
+        raise InputError(f"--reference needs --{', --'.join(needed)} as well")
+    from iliopsoas.statistics import centiles
+
+    return centiles.read(options.reference)
+
+
+def _scores(reference, options, result) -> dict:
+    """z-scores of one participant, None where the reference has no model or weight is unknown."""
+    from iliopsoas.statistics import centiles
+
+    row = {name: result.get(name) for name in centiles.MEASURES}
+    row |= {"sex": options.sex, "age": options.age}
+    row |= {"height_cm": options.height, "weight_kg": options.weight}
+    table = pd.DataFrame([row])
+    numbers = [name for name in table if name != "sex"]
+    table[numbers] = table[numbers].astype(float)
+    z = centiles.scores(reference, table).iloc[0]
+    return {name: float(value) if np.isfinite(value) else None for name, value in z.items()}
+
+
+def _measure(options, weights, output, record, reference=None) -> tuple[dict, str]:
     log.info("reading the scan")
     water, fat, body, record["dixon"] = images.read(options.scan, options.fat)
     record["inputs"] = _hashes(options, weights)
@@ -99,6 +134,12 @@ def _measure(options, weights, output, record) -> tuple[dict, str]:
     log.info("measuring")
     result = {"status": "ok"}  # first, as in the workflow's table
     result |= volumes.measure(mask, water.affine, *arrays, height_cm=options.height)
+    if reference is not None:
+        result |= _scores(reference, options, result)
+    places = profile.heights(found, water.affine)
+    levels = profile.per_level(mask, water.affine, *arrays, hip_mm=places["hip_mm"])
+    files.write_tsv(output / "profile.tsv", levels)
+    record["levels"] = places
     record["evidence"] = evidence.gather(
         mask, water.affine, arrays[0], np.asanyarray(body.dataobj), found
     )
@@ -171,6 +212,9 @@ def _text(result: dict) -> str:
         lines.append(f"{name[:-3]:6} {'missing' if value is None else f'{value:8.1f} {unit}'}")
     if result.get("imi_ml_m2") is not None:
         lines.append(f"{'index':6} {result['imi_ml_m2']:8.1f} ml/m2")
+    for name, z in result.items():
+        if name.endswith("_z") and z is not None and not name.endswith("area_z"):
+            lines.append(f"z = {z:.2f} of {name.removesuffix('_z')}")
     for side in grid.SIDES if "annotation" in result else ():
         lines.append(f"Dice, {side}: {result['annotation'][f'dice_{side}']:.4f}")
     if result.get("missing_reason"):

@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from iliopsoas.config import consistency
+from iliopsoas.config.section import Section
 from iliopsoas.config.sections import (
     Cohort,
     Crops,
@@ -23,10 +24,10 @@ from iliopsoas.config.sections import (
     QualityControl,
     Release,
     Run,
-    Section,
     Segmentation,
     Statistics,
     Training,
+    Volumes,
 )
 from iliopsoas.config.values import LocalPath, ResultsPath, Tag, Unique
 from iliopsoas.status import InputError
@@ -53,6 +54,7 @@ class Config(Section):
     network: Network = Network()
     training: Training = Training()
     segmentation: Segmentation = Segmentation()
+    volumes: Volumes = Volumes()
     qc: QualityControl = QualityControl()
     other_methods: list[OtherMethod] = Field(
         [], description="Masks of other tools, compared with this run's."

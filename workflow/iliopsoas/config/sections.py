@@ -6,9 +6,10 @@ sections together.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from iliopsoas.config import values
+from iliopsoas.config.section import Section
 from iliopsoas.config.values import (
     Count,
     LocalPath,
@@ -22,22 +23,6 @@ from iliopsoas.config.values import (
     Visit,
 )
 from iliopsoas.status import Verdict
-
-
-class Section(BaseModel):
-    """A section that refuses keys it does not know, so that no typing slip is silent."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _yes_is_no_number(cls, value, info):
-        """Pydantic would take YAML's yes for 1."""
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
-            raise ValueError(f"expected no yes or no here, found {'yes' if value else 'no'}")
-        return value
 
 
 class Release(Section):
@@ -268,6 +253,14 @@ class Segmentation(Section):
                 "to use instead of training: leave one of the two out"
             )
         return self
+
+
+class Volumes(Section):
+    """Masks to measures."""
+
+    fat_voxel_percent: Annotated[float, Field(gt=0, lt=100)] = Field(
+        20, description="Fat fraction from which a voxel counts as intramuscular fat, %."
+    )
 
 
 class QualityControl(Section):

@@ -69,6 +69,16 @@ def missing(table, exact, minimum, context):
     _complement(table, exact, minimum)
 
 
+def rounded(table, exact, minimum, context):
+    """n down to a multiple of `minimum`: a difference of two n's tells nobody apart."""
+    step = max(minimum, 1)
+    n = pd.to_numeric(table["n"], errors="coerce")
+    table["n"] = (n // step * step).where(n.notna())
+    if "note" in table and step > 1:
+        counts = table["note"].astype(str).str.contains(r"\d+ without")
+        table.loc[counts, "note"] = ""
+
+
 def flow(table, exact, minimum, context):
     counts = exact.set_index("step")[["n", "female", "male"]]
     shown = suppress_margins(counts, minimum, total="n", whole="sampled")

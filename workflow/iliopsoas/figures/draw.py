@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from iliopsoas.figures import against_paper, scatter, style, validation
+from iliopsoas.figures import against_paper, measures, scatter, style, validation
 from iliopsoas.statistics import cohort, formats
 
 
@@ -23,8 +23,8 @@ def draw(tables: dict, main: pd.DataFrame, folds=None, examples=(), age_column="
     Returns
     -------
     dict of Figure
-        figure2, figure4, figure5, figure6, figure7, figureS2 and, where the table
-        exists, paper_comparison.
+        figure2, figure4, figure5, figure6, figure7, figureS2 and, where the tables
+        exist, slices, centiles, paper_comparison.
     """
     label = "Age at imaging (years)" if age_column == "age" else "Age at recruitment (years)"
     none = "There was no cross-validation in this run."
@@ -45,6 +45,10 @@ def draw(tables: dict, main: pd.DataFrame, folds=None, examples=(), age_column="
         ),
         "figureS2": style.empty(none) if folds is None else validation.figure_s2(folds),
     }
+    if "slices" in tables:
+        figures["slices"] = measures.slices(tables["slices"])
+    if "centiles" in tables:
+        figures["centiles"] = measures.reference_centiles(tables["centiles"], tables["calibration"])
     if "paper_comparison" in tables:
         figures["paper_comparison"] = against_paper.paper_comparison(tables["paper_comparison"])
     return figures

@@ -14,9 +14,10 @@ import pandas as pd
 from iliopsoas import statistics
 from iliopsoas.figures.draw import draw_all
 from iliopsoas.phantom.phenotypes import paper_cohort, paper_folds
+from iliopsoas.phantom.profiles import paper_profiles
 
 MEASURED = ["eid", "instance", "status", "left_ml", "right_ml", "total_ml", "mean_ml",
-            "difference_ml", "imi_ml_m2"]  # fmt: skip
+            "difference_ml", "imi_ml_m2", "lean_ml", "fat_fraction_percent"]  # fmt: skip
 CHECKED = ("measure.", "rho.", "asymmetry.")
 TOO_FAR = 4.0  # standard errors
 
@@ -58,7 +59,14 @@ def reproduce(
     volumes, sample, diagnoses = split(cohort)
     folds = paper_folds(volumes, seed=seed)
     tables = statistics.run_all(
-        volumes, sample, diagnoses, folds, None, folder / "statistics", paper=paper
+        volumes,
+        sample,
+        diagnoses,
+        folds,
+        None,
+        folder / "statistics",
+        paper=paper,
+        profiles=paper_profiles(cohort, seed=seed),
     )
     draw_all(tables, volumes, sample, folds, folder / "figures")
     comparison = tables["paper_comparison"]

@@ -103,6 +103,13 @@ def dot(colour, label: str, marker: str = "o"):
     return Line2D([], [], marker=marker, ls="", color=colour, ms=4, label=label)
 
 
+def line(colour, label: str, dashes=(0, (4, 2))):
+    """A legend's entry for a line."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour, lw=1, ls=dashes, label=label)
+
+
 def counts(sex: str):
     """Colours for counts of participants from 1: the map without its nearly white end."""
     from matplotlib import colormaps

@@ -11,6 +11,7 @@ from iliopsoas.status import InputError, Verdict
 from iliopsoas.versions import IMAGE_STAGES
 
 NO_HEIGHT = "no height: no muscle index"
+FAT_VOXEL_PERCENT = 20.0  # from this fat fraction a voxel counts as intramuscular fat
 MIN_FAT_VOXELS = 50  # below this the eroded mask is too small for a fat fraction (about 0.75 ml)
 
 # per side: name without the side -> (unit, definition)
@@ -30,6 +31,35 @@ _SIDE_MEASURES = {
     ),
 }
 
+# what the muscle is made of; after the measures that were there first, so that columns stay
+_SIDE_COMPOSITION = {
+    "lean_ml": (
+        "ml",
+        "volume of the {side} mask's voxels with less fat than volumes: fat_voxel_percent (20 %)",
+    ),
+    "intramuscular_fat_ml": (
+        "ml",
+        "volume of the {side} mask's voxels with at least that much fat, partial volume included",
+    ),
+    "intramuscular_fat_core_percent": (
+        "%",
+        "share of such voxels in the {side} mask eroded by one voxel: without the surface",
+    ),
+    "fat_fraction_whole_percent": (
+        "%",
+        "mean F / (W + F) over the whole {side} mask, partial volume included",
+    ),
+    "partial_volume_percent": (
+        "%",
+        "share of the {side} mask's voxels that erosion by one voxel removes: the surface, where a "
+        "voxel may hold muscle and what lies beside it",
+    ),
+}
+_COMPOSITION = {
+    "lean_ml": ("ml", "lean volume, left + right; missing when one side is"),
+    "fat_fraction_percent": ("%", "mean of the two sides' fat_fraction_mean_percent (eroded)"),
+}
+
 MEASURES = {
     "left_ml": ("ml", "volume of the left iliopsoas: voxels x voxel volume"),
     "right_ml": ("ml", "volume of the right iliopsoas"),
@@ -42,6 +72,12 @@ MEASURES = {
     for side in grid.SIDES
     for name, (unit, text) in _SIDE_MEASURES.items()
 }
+MEASURES |= {
+    f"{side}_{name}": (unit, text.format(side=side))
+    for side in grid.SIDES
+    for name, (unit, text) in _SIDE_COMPOSITION.items()
+}
+MEASURES |= _COMPOSITION
 
 # column of volumes.tsv -> (stage, key of that stage's record, unit, definition)
 PROVENANCE = {
@@ -119,14 +155,50 @@ def fat_fraction(mask, water, fat) -> np.ndarray:
     ndarray, shape (n,)
         Empty when fewer than `MIN_FAT_VOXELS` voxels remain.
     """
-    core = ndimage.binary_erosion(mask)
-    water = np.clip(water[core].astype(np.float64), 0, None)
-    fat = np.clip(fat[core].astype(np.float64), 0, None)
+    fractions = _fractions(ndimage.binary_erosion(mask), water, fat)
+    return fractions if len(fractions) >= MIN_FAT_VOXELS else np.empty(0)
+
+
+def _fractions(voxels, water, fat) -> np.ndarray:
+    """F / (W + F), in percent, of the voxels that have signal."""
+    water = np.clip(water[voxels].astype(np.float64), 0, None)
+    fat = np.clip(fat[voxels].astype(np.float64), 0, None)
     signal = water + fat
     inside = signal > 0
-    if inside.sum() < MIN_FAT_VOXELS:
-        return np.empty(0)
     return 100.0 * fat[inside] / signal[inside]
+
+
+def composition(mask, voxel_ml: float, water=None, fat=None, limit: float = FAT_VOXEL_PERCENT):
+    """Lean volume, intramuscular fat and share of partial volume of one muscle.
+
+    Parameters
+    ----------
+    mask : ndarray of bool (x, y, z)
+    voxel_ml : float
+    water, fat : ndarray (x, y, z), optional
+        Magnitude images; without them only the partial volume is known.
+    limit : float
+        Fat fraction in percent from which a voxel counts as fat.
+
+    Returns
+    -------
+    dict
+        Keys without the side, values None where not known. Lean volume and intramuscular fat add
+        up to the volume of the voxels that have signal.
+    """
+    result = dict.fromkeys(_SIDE_COMPOSITION)
+    core = ndimage.binary_erosion(mask)
+    result["partial_volume_percent"] = float(100 * (1 - core.sum() / mask.sum()))
+    if water is None or fat is None:
+        return result
+    whole, inner = (_fractions(voxels, water, fat) for voxels in (mask, core))
+    if len(whole):
+        result["lean_ml"] = float(np.sum(whole < limit) * voxel_ml)
+        result["intramuscular_fat_ml"] = float(np.sum(whole >= limit) * voxel_ml)
+        result["fat_fraction_whole_percent"] = float(whole.mean())
+    if len(inner) >= MIN_FAT_VOXELS:
+        result["intramuscular_fat_core_percent"] = float(100 * np.mean(inner >= limit))
+    return result
 
 
 def _measure_side(mask, affine, water, fat) -> dict:
@@ -146,7 +218,15 @@ def _measure_side(mask, affine, water, fat) -> dict:
     }
 
 
-def measure(mask, affine, water=None, fat=None, height_cm=None, labels=None) -> dict:
+def measure(
+    mask,
+    affine,
+    water=None,
+    fat=None,
+    height_cm=None,
+    labels=None,
+    fat_voxel_percent: float = FAT_VOXEL_PERCENT,
+) -> dict:
     """Measure both iliopsoas muscles of one participant.
 
     Parameters
@@ -162,6 +242,8 @@ def measure(mask, affine, water=None, fat=None, height_cm=None, labels=None) -> 
     labels : dict, optional
         ``{"left": number, "right": number}`` (or several numbers per side) where a mask of
         another tool uses its own; default 1 = left, 2 = right.
+    fat_voxel_percent : float
+        Fat fraction from which a voxel counts as intramuscular fat.
 
     Returns
     -------
@@ -209,6 +291,7 @@ def measure(mask, affine, water=None, fat=None, height_cm=None, labels=None) -> 
             continue
         result[f"{side}_ml"] = voxels * grid.voxel_ml(affine)
         found = _measure_side(here, affine, water, fat)
+        found |= composition(here, grid.voxel_ml(affine), water, fat, fat_voxel_percent)
         if not axial:
             for name in ("max_area_cm2", "max_area_z", "max_area_level_mm", "length_mm"):
                 found[name] = None
@@ -223,6 +306,13 @@ def measure(mask, affine, water=None, fat=None, height_cm=None, labels=None) -> 
         result["difference_ml"] = left - right
         index = float(muscle_index(left + right, height_cm))
         result["imi_ml_m2"] = index if np.isfinite(index) else None
+    for total, name, form in (
+        ("lean_ml", "lean_ml", sum),
+        ("fat_fraction_percent", "fat_fraction_mean_percent", np.mean),
+    ):
+        parts = [result[f"{side}_{name}"] for side in grid.SIDES]
+        if None not in parts:
+            result[total] = float(form(parts))
     if result["imi_ml_m2"] is None and result["total_ml"] is not None:
         reasons.append(NO_HEIGHT)
     return result | {"missing_reason": "; ".join(reasons) or None}

@@ -390,7 +390,8 @@ def paper_cohort(n: int = 5000, seed: int = 2020, repeats: int = 0) -> pd.DataFr
         A row per participant and instance: eid, instance, status, sex, age, age_group,
         age_at_recruitment, bmi, height_cm, weight_kg, ethnicity, handedness, centre,
         visit_date, left_ml, right_ml, total_ml, mean_ml, difference_ml (left - right), imi_ml_m2,
-        diagnoses (tuple of ICD-10 codes). Millilitres, centimetres, kilograms.
+        lean_ml, fat_fraction_percent, diagnoses (tuple of ICD-10 codes). Millilitres,
+        centimetres, kilograms.
     """
     rows = []
     for person in draw(n, seed, range(repeats)):
@@ -420,6 +421,9 @@ def paper_cohort(n: int = 5000, seed: int = 2020, repeats: int = 0) -> pd.DataFr
                     "mean_ml": total / 2,
                     "difference_ml": traits.left_ml - traits.right_ml,
                     "imi_ml_m2": total / (traits.height_cm / 100) ** 2,
+                    # ASSUME: fat lies in voxels of fat, so that lean volume is the rest
+                    "lean_ml": total * (1 - traits.fat_fraction),
+                    "fat_fraction_percent": 100 * traits.fat_fraction,
                     "diagnoses": person.diagnoses,
                 }
             )

@@ -29,6 +29,7 @@ MEASURES = (
     Measure("difference_ml", "L-R volume difference", "ml"),
     Measure("imi_ml_m2", "Iliopsoas muscle index", "ml/m²"),
 )
+FURTHER = ("lean_ml", "fat_fraction_percent")  # of volumes.tsv, where it has them
 TRAITS = (
     Measure("age", "Age", "years"),
     Measure("bmi", "BMI", "kg/m²"),
@@ -92,10 +93,11 @@ def measured(volumes: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
     good = volumes[
         (volumes["status"] == Verdict.OK) & volumes[["left_ml", "right_ml"]].notna().all(axis=1)
     ]
-    table = sample.drop(columns=[c for c in columns if c in sample]).merge(
-        good[KEY + columns], on=KEY, how="inner"
+    further = [name for name in FURTHER if name in volumes]
+    table = sample.drop(columns=[c for c in columns + further if c in sample]).merge(
+        good[KEY + columns + further], on=KEY, how="inner"
     )
-    numbers = columns + [trait.column for trait in TRAITS]
+    numbers = columns + further + [trait.column for trait in TRAITS]
     numbers += [name for name in ("age_at_recruitment",) if name in table]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce").astype(float)
     unknown = ~table["sex"].isin(SEXES)

@@ -340,6 +340,14 @@ def spearman(x, y, level: float = LEVEL) -> Result:
     )
 
 
+def fisher_interval(r: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Interval of Pearson's correlation by Fisher's z, as R's ``cor.test``; NaN where none is."""
+    if n < 4 or not abs(r) < 1:
+        return math.nan, math.nan
+    half = stats.norm.ppf(0.5 + level / 2) / math.sqrt(n - 3)
+    return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
+
+
 def shapiro(x, seed: int = 2020) -> Result:
     """Shapiro-Wilk test of normality.
 

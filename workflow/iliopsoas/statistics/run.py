@@ -8,7 +8,7 @@ import pandas as pd
 
 from iliopsoas import machine, tables
 from iliopsoas.files import write_text, write_tsv
-from iliopsoas.statistics import associations, cohort, formats, repeat, trend
+from iliopsoas.statistics import associations, centiles, cohort, formats, repeat, trend
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ def compute(
     options: Options | None = None,
     paper=None,
     others: dict[str, pd.DataFrame] | None = None,
+    profiles: pd.DataFrame | None = None,
+    quality: pd.DataFrame | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Every table of results/statistics, by name.
 
@@ -72,6 +74,10 @@ def compute(
         resources/paper.tsv; without it there is no paper_comparison.
     others : dict of DataFrame, optional
         Volumes of the same visits by other methods, by name; they join bland_altman.
+    profiles : DataFrame, optional
+        As results/shards/profiles.tsv; without it ``slices`` says so.
+    quality : DataFrame, optional
+        As results/qc/quality.tsv: predicted errors, for weights.
 
     Returns
     -------
@@ -107,6 +113,9 @@ def compute(
         "flags": flags,
         "paper": paper,
         "others": others,
+        "profiles": profiles,
+        "quality": quality,
+        "reference": centiles.reference(main),
         "x": options.age_column,
         "severities": options.flag_severities,
     }
@@ -150,8 +159,12 @@ def run_all(
     options: Options | None = None,
     paper=None,
     others: dict[str, pd.DataFrame] | None = None,
+    profiles: pd.DataFrame | None = None,
+    quality: pd.DataFrame | None = None,
 ) -> dict[str, pd.DataFrame]:
     """`compute`, then `write` into `folder`; the tables come back."""
-    found = compute(volumes, sample, diagnosed, folds, flags, options, paper, others)
+    found = compute(
+        volumes, sample, diagnosed, folds, flags, options, paper, others, profiles, quality
+    )
     write(found, folder, options)
     return found
