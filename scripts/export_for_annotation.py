@@ -7,11 +7,10 @@ from iliopsoas.stages import learning, ledger
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
-        table = learning.export_for_annotation(
+        learning.export_for_annotation(
             files.read_tsv(snakemake.input.sample),
             ledger.read_all({"dixon": snakemake.input.dixon})["dixon"],
             Path(snakemake.output.table).parent,
             number=snakemake.params.number,
             results=snakemake.params.results,
         )
-        files.write_tsv(snakemake.output.table, table)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from iliopsoas import figures, files, logs
+from iliopsoas import figures, files, logs, tables
 from iliopsoas.qc.judge import judge
 from iliopsoas.stages import ledger
 from iliopsoas.versions import IMAGE_STAGES
@@ -22,8 +22,10 @@ if __name__ == "__main__":  # worker processes import this file
         )
         for note in found.notes:
             log.info("%s", note)
+        tables.check("volumes.tsv", found.volumes)
         files.write_tsv(snakemake.output.volumes, found.volumes)
         for name in snakemake.params.tables:
+            tables.check(f"qc/{name}.tsv", getattr(found, name))
             files.write_tsv(snakemake.output[name], getattr(found, name))
         drawing = figures.quality(found.cohort, found.flags, found.shares, found.excluded)
         path = Path(snakemake.output.figure)

@@ -58,6 +58,11 @@ def test_what_was_collected_is_listed_with_its_hash_and_found_clean(collected, f
     } <= there
     for row in manifest.itertuples():
         assert files.sha256(collected / row.file) == row.sha256
+    sheet = (collected / "REVIEW.md").read_text()
+    assert all(f"| {name} |" in sheet for name in manifest["file"] if name != "REVIEW.md")
+    counted = manifest.dropna(subset=["smallest_cell"])
+    assert (counted["smallest_cell"] >= 5).all()
+    assert (counted["people"] >= counted["smallest_cell"]).all()
     left = files.read_tsv(collected / "LEFT_OUT.tsv")
     assert {"volumes.tsv", "cohort/sample.tsv"} <= set(left["what"])
     assert left["reason"].notna().all()
@@ -87,13 +92,12 @@ def test_no_count_below_the_smallest_cell_and_no_extreme_leaves(collected):
     assert counts > 50
 
 
-def test_no_measurement_of_a_participant_leaves(collected, finished):
-    volumes = files.read_tsv(finished / "volumes.tsv")
-    values = {f"{value:.10g}" for value in volumes["imi_ml_m2"]}
+def test_numbers_leave_with_four_digits_so_that_none_is_a_measurement(collected):
     for path in (collected / "tables").rglob("*.tsv"):
-        table = files.read_tsv(path).select_dtypes("number")
-        shown = {f"{value:.10g}" for value in table.to_numpy(float).ravel() if np.isfinite(value)}
-        assert not shown & values, path.name
+        table = files.read_tsv(path)
+        counts = [name for name in table if pd.api.types.is_integer_dtype(table[name])]
+        for value in table.drop(columns=counts).select_dtypes("number").to_numpy(float).ravel():
+            assert not np.isfinite(value) or value == float(f"{value:.4g}") or value % 1 == 0
 
 
 @pytest.mark.parametrize(
@@ -144,6 +148,44 @@ def test_further_files_are_taken_as_they_are_and_searched(results, tmp_path):
     assert (tmp_path / "out/mine/notes.txt").read_text() == "a mean of 12.5 ml"
     with pytest.raises(InputError, match="nothing below"):
         egress.run(results, tmp_path / "out", also=["mine/*.pdf"], dpi=50)
+
+
+def test_what_people_put_into_the_folder_is_neither_deleted_nor_exported(results, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.docx").write_text("mine")
+    with pytest.raises(InputError, match=r"thesis\.docx"):
+        egress.run(results, out, dpi=50)
+    assert [path.name for path in out.iterdir()] == ["thesis.docx"]
+
+
+def test_figures_are_thinned_until_the_folder_is_small_enough(results, tmp_path):
+    def size(folder):
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+    egress.run(results, tmp_path / "large", dpi=200)
+    limit = 0.6 * size(tmp_path / "large")
+    manifest = egress.run(results, tmp_path / "small", dpi=200, max_mb=limit)
+    assert size(tmp_path / "small") <= limit
+    figures = manifest[manifest["file"].str.startswith("figures/")]
+    assert not figures["treatment"].str.contains("200 dots").any()
+    with pytest.raises(InputError, match=r"at most egress\.max_mb = 0\.01; the largest file is"):
+        egress.run(results, tmp_path / "none", dpi=50, max_mb=0.01)
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_export_that_differs_by_few_people_from_an_earlier_one_is_refused(results, tmp_path):
+    egress.run(results, tmp_path / "first", dpi=50)
+    egress.run(results, tmp_path / "again", dpi=50)
+    assert len(list((results / "egress_record").glob("*.tsv"))) == 1, "the same is kept once"
+    path = results / "statistics/correlations.tsv"
+    table = files.read_tsv(path)
+    files.write_tsv(path, table.assign(n=table["n"] - 2))
+    with pytest.raises(egress.Leak, match=r"correlations\.tsv: \d+ counts differ by fewer than 5"):
+        egress.run(results, tmp_path / "second", dpi=50)
+    assert not (tmp_path / "second").exists()
+    files.write_tsv(path, table.assign(n=table["n"] - 20))
+    egress.run(results, tmp_path / "later", dpi=50)
 
 
 def test_a_folder_that_was_tampered_with_is_refused(results, tmp_path):

@@ -112,3 +112,80 @@ def test_atomic_builds_on_scratch_and_leaves_nothing_there(tmp_path, monkeypatch
         files.atomic(target, "$NO_SUCH_DISK"),
     ):
         pass
+
+
+def fill(folder, **content):
+    with files.owned_folder(folder) as part:
+        for name, text in content.items():
+            files.write_text(part / name.replace("_", "/"), text)
+
+
+def test_only_our_own_files_are_replaced_and_removed(tmp_path):
+    folder = tmp_path / "review"
+    fill(folder, index="1", previews_a="1", previews_b="1", old_c="1")
+    (folder / "decisions.tsv").write_text("mine")
+    (folder / "previews/mask").write_text("mine")
+    fill(folder, index="2", previews_b="2")
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    there = {path.relative_to(folder).as_posix(): path.read_text() for path in found}
+    assert there == {"index": "2", "previews/b": "2", "decisions.tsv": "mine",
+                     "previews/mask": "mine"}  # fmt: skip
+    assert not (folder / "old").exists()
+
+
+def test_a_file_of_somebody_else_is_never_overwritten(tmp_path):
+    folder = tmp_path / "annotation"
+    folder.mkdir()
+    (folder / "1234567").write_text("mine")
+    with pytest.raises(InputError, match="1 files there were not written") as refused:
+        fill(folder, **{"1234567": "2", "other": "2"})
+    assert "1234567" not in str(refused.value)
+    assert [p.name for p in folder.iterdir()] == ["1234567"]
+    assert (folder / "1234567").read_text() == "mine"
+
+
+def test_a_folder_that_must_be_ours_alone_is_refused_before_and_after(tmp_path):
+    folder = tmp_path / "egress"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.txt"), files.owned_folder(folder, alone=True):
+        pytest.fail("nothing is made where it cannot go")
+    (folder / "notes.txt").unlink()
+    with pytest.raises(InputError, match=r"late\.txt"), files.owned_folder(folder, alone=True):
+        (folder / "late.txt").write_text("mine")
+    assert (folder / "late.txt").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["egress"]
+
+
+def test_what_a_failure_leaves_is_the_folder_as_it_was(tmp_path):
+    folder = tmp_path / "review"
+    fill(folder, index="1")
+
+    def fail_halfway():
+        with files.owned_folder(folder) as part:
+            files.write_text(part / "index", "2")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_halfway()
+    assert (folder / "index").read_text() == "1"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".review.written", "review"]
+
+
+def test_files_of_a_move_that_was_cut_off_are_still_ours(tmp_path, monkeypatch):
+    folder = tmp_path / "review"
+    fill(folder, index="1")
+    replace = files.os.replace
+
+    def cut_off(source, target):
+        if target == folder / "b":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        fill(folder, a="2", b="2")
+    monkeypatch.undo()
+    assert (folder / "a").exists()
+    fill(folder, index="3")
+    assert [p.name for p in folder.iterdir()] == ["index"]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from iliopsoas import grid
+from iliopsoas import files, grid
 from iliopsoas.qc import audit, preview, review
 
 JOINTS = {"1": (30, 80, 350), "2": (190, 80, 350), "11": (62, 77, 160), "12": (142, 77, 160)}
@@ -164,13 +164,20 @@ def test_pictures_are_laid_beside_the_page_for_those_wanted_and_old_ones_leave(t
     page = tmp_path / "page"
     arguments = (*tables(), lambda eid, instance: picture)
     wanted = arguments[1][["eid", "instance"]][:7]
-    review.build(page, *arguments, wanted=wanted)
+
+    def build(*arguments, **options):
+        with files.owned_folder(page) as part:
+            return review.build(part, *arguments, **options)
+
+    build(*arguments, wanted=wanted)
     assert len(list(page.rglob("*.png"))) == 7
-    said = review.build(page, *arguments, wanted=wanted[:2])
+    (page / "decisions.tsv").write_text("mine")
+    said = build(*arguments, wanted=wanted[:2])
     assert said["pictures"] == 2
     assert sorted(path.name for path in page.rglob("*.png")) == ["1000000_2.png", "1000001_2.png"]
-    gone = review.build(page, *tables(), lambda eid, instance: tmp_path / "none.png")
+    gone = build(*tables(), lambda eid, instance: tmp_path / "none.png")
     assert gone["pictures"] == 0
+    assert (page / "decisions.tsv").read_text() == "mine"
 
 
 def test_the_page_forbids_everything_from_outside(tmp_path):

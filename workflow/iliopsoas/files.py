@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -172,3 +173,77 @@ def fingerprint(*parts) -> str:
     """A short hash of anything JSON can hold: the same parts, the same fingerprint."""
     text = json.dumps(plain(list(parts)), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def owned_folder(folder, alone: bool = False):
+    """Yield an empty folder; what is written there takes the place of what we wrote before.
+
+    A folder in which people work too: only files that an earlier call wrote are replaced or
+    removed. They are known by a record beside the folder, ``.<name>.written``, which holds hashes
+    of their names and so no participant's id.
+
+    Parameters
+    ----------
+    folder : path
+    alone : bool
+        Nobody else's file may be in the folder.
+
+    Raises
+    ------
+    InputError
+        A file of the same name as one of ours, or with `alone` any file, is somebody else's.
+        Nothing is changed then.
+    """
+    folder = Path(folder).resolve()
+    record = folder.with_name(f".{folder.name}.written")
+    ours = set(record.read_text(encoding="utf-8").split()) if record.exists() else set()
+    if alone:
+        _refuse(folder, [name for name in _within(folder) if _mark(name) not in ours])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
+    try:
+        yield part
+        new = _within(part)
+        there = _within(folder)
+        others = [name for name in there if _mark(name) not in ours]
+        _refuse(folder, others if alone else sorted(set(others) & set(new)))
+        marks = set(map(_mark, new))
+        # both while files move, so that after a kill all of them are still known as ours
+        write_text(record, "\n".join(sorted(ours | marks)) + "\n")
+        for name in new:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(part / name, folder / name)
+        for name in there:
+            if _mark(name) in ours - marks:
+                (folder / name).unlink()
+                _remove_empty(folder, (folder / name).parent)
+        write_text(record, "\n".join(sorted(marks)) + "\n")
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _within(folder: Path) -> list[str]:
+    """Files below a folder, by relative path; what Snakemake and we leave there does not count."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    names = (path.relative_to(folder).as_posix() for path in found)
+    return sorted(name for name in names if name != ".snakemake_timestamp")
+
+
+def _mark(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def _refuse(folder: Path, names: list[str]) -> None:
+    if names:
+        shown = ", ".join(re.sub(r"\d{7,}", "#######", name) for name in names[:5])
+        raise InputError(
+            f"{folder.name}: {len(names)} files there were not written by this workflow ({shown}); "
+            "expected only its own. Move them, or the whole folder, away"
+        )
+
+
+def _remove_empty(top: Path, folder: Path) -> None:
+    while folder != top and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent

@@ -16,7 +16,7 @@ STAGES = {
     "qc": 2,
     "statistics": 2,
     "figures": 2,
-    "egress": 1,
+    "egress": 2,
 }
 # those of a participant's images, each of which reads the one before it
 IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")

@@ -37,6 +37,7 @@ rule collect_egress:
             "instance": settings.statistics.instance,
             "age_column": settings.statistics.age_column,
             "dpi": settings.figures.dpi,
+            "max_mb": settings.egress.max_mb,
         },
     script:
         "../../scripts/egress.py"

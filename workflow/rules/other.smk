@@ -63,7 +63,9 @@ rule other_statistics:
             name: result(f"other/{{method}}/statistics/{name}.tsv")
             for name in STATISTICS
         },
-        pages=[result(f"other/{{method}}/statistics/{name}.html") for name in FORMATTED],
+        pages=[
+            result(f"other/{{method}}/statistics/{name}.html") for name in TABLE_PAGES
+        ],
         figure=report(
             result("other/{method}/bland_altman.png"),
             caption="../report/other_method.rst",

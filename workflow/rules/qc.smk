@@ -1,18 +1,6 @@
 # Quality flags, the volume table with their verdict, and the page to review them.
 
-QC_TABLES = [
-    "flags",
-    "summary",
-    "verdicts",
-    "quality",
-    "drawn",
-    "decided",
-    "excluded",
-    "kappa",
-    "residual",
-    "shares",
-    "before_after",
-]
+QC_TABLES = tables.names("qc")
 
 
 rule qc_flags:

@@ -1,10 +1,8 @@
 # Every table and test of the paper, each of its numbers beside this run's, and further measures.
 
-from iliopsoas import tables
-
 STATISTICS = tables.names("statistics")
+TABLE_PAGES = tables.pages()
 OTHER_METHODS = {method.name: method for method in settings.other_methods}
-FORMATTED = ["table1", "table2", "table_s1", "cross_validation"]
 
 
 rule statistics:
@@ -24,11 +22,11 @@ rule statistics:
         **{
             f"{name}_page": report(
                 result(f"statistics/{name}.html"),
-                caption=f"../report/{name}.rst",
+                caption="../report/table.rst",
                 category="Tables",
                 labels={"table": name},
             )
-            for name in FORMATTED
+            for name in TABLE_PAGES
         },
     log:
         log_file("statistics"),

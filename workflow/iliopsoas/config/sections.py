@@ -448,6 +448,11 @@ class Egress(Section):
         description="Patterns, below the results folder, of further files that are to leave as"
         " they are; they are searched like the rest.",
     )
+    max_mb: Positive = Field(
+        10.0,
+        description="Largest size of the folder in MB; figures get fewer dots, then lose their SVG,"
+        " until it fits.",
+    )
 
 
 class Run(Section):

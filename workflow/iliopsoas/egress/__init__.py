@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from iliopsoas import files
-from iliopsoas.egress import drawn
+from iliopsoas.egress import drawn, withholding
 from iliopsoas.egress.collect import Leak, check, collect, release_all
 from iliopsoas.privacy import Cohort
 from iliopsoas.stages import analysis
@@ -24,6 +24,7 @@ def run(
     instance: int = 2,
     age_column: str = "age",
     dpi: int = 300,
+    max_mb: float = 10.0,
 ) -> pd.DataFrame:
     """Collect what may leave of a finished run; see `collect`.
 
@@ -42,17 +43,25 @@ def run(
         Imaging visit of the main statistics.
     age_column : str
         Column of ages in Figure 7.
+    dpi, max_mb
+        See `collect`.
     """
     results = Path(results)
     cohort = Cohort.read(results, tables, lists)
     volumes = analysis.accepted(
         files.read_tsv(results / "volumes.tsv"), files.read_tsv(results / "qc/excluded.tsv")
     )
-    sample = analysis.sampled(files.read_tsv(results / "cohort/sample.tsv"))
+    visits = files.read_tsv(results / "cohort/sample.tsv")
+    sample = analysis.sampled(visits)
     main = drawn.main_visit(volumes, sample, instance)
-    released = release_all(results, cohort, minimum, drawn.context(main, minimum, age_column))
+    ages = drawn.age_range(main, minimum, age_column)
+    context = withholding.context(main, visits, sample, minimum, ages, instance)
+    released = release_all(results, cohort, minimum, context)
     drawings = drawn.draw(released, main, minimum, age_column)
-    return collect(results, folder, cohort, released, drawings, minimum=minimum, also=also, dpi=dpi)
+    return collect(
+        results, folder, cohort, released, drawings, minimum=minimum, also=also, dpi=dpi,
+        max_mb=max_mb, participants=len(main),
+    )  # fmt: skip
 
 
 def check_folder(results, folder, *, tables=(), lists=()) -> int:

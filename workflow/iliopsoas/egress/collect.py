@@ -2,17 +2,18 @@
 
 import os
 import shutil
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
 
 from iliopsoas import files, privacy
-from iliopsoas.egress import report, tables
+from iliopsoas.egress import record, report, tables
 from iliopsoas.logs import log
 from iliopsoas.status import InputError
 
-MANIFEST, LEFT_OUT = "MANIFEST.tsv", "LEFT_OUT.tsv"
+MANIFEST, LEFT_OUT, SHEET = "MANIFEST.tsv", "LEFT_OUT.tsv", "REVIEW.md"
 # what stays, and why; the first pattern that fits a path below the results folder decides
 REASONS = (
     ("subjects/*", "a folder per scan: images, masks, previews and records"),
@@ -38,6 +39,7 @@ REASONS = (
     ("statistics/*.html", "may show ranges and small counts; in report.html again"),
     ("model/*/model.h5", "what a network has learned from participants may be got out of it"),
     ("model/*", "a row per participant, or made from few"),
+    ("egress_record/*", "what left before, to compare with"),
     ("frozen/*", "a row per participant"),
     ("drift/*", "a row per participant"),
     ("phantom/*", "about the synthetic cohort only"),
@@ -63,6 +65,8 @@ def collect(
     minimum: int = 5,
     also=(),
     dpi: int = 300,
+    max_mb: float = 10.0,
+    participants: int | None = None,
 ) -> pd.DataFrame:
     """Write the folder that may leave, with manifest, list of what was left out, and report.
 
@@ -74,7 +78,7 @@ def collect(
     results : path
         Folder of all results.
     folder : path
-        Folder to write; what it held before is replaced.
+        Folder to write; what was collected there before is replaced, anything else is refused.
     cohort : privacy.Cohort
         Who must not be found.
     released : dict of DataFrame
@@ -85,66 +89,157 @@ def collect(
         Smallest count that may be shown.
     also : sequence of str
         Patterns below `results`, of further files that are to leave as they are.
+    dpi : int
+        Resolution of figures; lower, then without SVG, where the folder would be too large.
+    max_mb : float
+        Largest size of the folder, in MB of 10^6 bytes.
+    participants : int, optional
+        How many were analysed, for the reviewer's sheet.
 
     Returns
     -------
     DataFrame
-        The manifest: file, sha256, source, treatment.
+        The manifest: file, sha256, what, source, people, smallest_cell, treatment.
 
     Raises
     ------
     Leak
-        Naming each file and the kind of what was found, never the thing itself.
+        Naming each file and the kind of what was found, never the thing itself; or a count
+        differs from an earlier export by few.
+    InputError
+        The folder holds other files, or is too large with the smallest figures.
     """
+    results, folder = Path(results), Path(folder)
+    shown = record.counts(released)
+    _raise(record.differences(results, shown, minimum), "what was to leave, with what left before")
+    with files.owned_folder(folder, alone=True) as part:
+        for resolution, vectors in _thinner(dpi):
+            shutil.rmtree(part)
+            used = [*_tables(part, released, minimum)]
+            drawn = _figures(part, drawings, minimum, participants, resolution, vectors)
+            used += [*drawn, *_as_they_are(part, results, folder, also)]
+            pictures = {name: part / "figures" / f"{name}.png" for name in drawings}
+            files.write_text(part / "report.html", report.page(released, pictures, minimum))
+            what, how = "tables and figures on one page", "made from what is in this folder"
+            page = Item("report.html", what, "the other files", participants, minimum, how)
+            used.append(page)
+            sources = {item.source for item in used}
+            files.write_tsv(part / LEFT_OUT, left_out(results, folder, sources))
+            used.append(Item(LEFT_OUT, "what stayed, and why", "", 0, None, "patterns of names"))
+            files.write_text(part / SHEET, review_sheet(used, minimum))
+            used.append(Item(SHEET, "this list for the reviewer", "", 0, None, "about files"))
+            manifest = pd.DataFrame([item.row(part) for item in used])
+            files.write_tsv(part / MANIFEST, manifest)
+            size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
+            if size <= max_mb * 1e6:
+                break
+        else:
+            largest = max(used, key=lambda item: (part / item.file).stat().st_size)
+            raise InputError(
+                f"egress: {size / 1e6:.1f} MB with the smallest figures, expected at most "
+                f"egress.max_mb = {max_mb:g}; the largest file is {privacy.masked(largest.file)}"
+            )
+        _raise(privacy.scan_folder(part, cohort), "what was to leave")
+    record.keep(results, shown)
+    log.info("%d files, %.1f MB may leave, in %s", len(manifest) + 1, size / 1e6, folder.name)
+    return manifest
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file that may leave: what it is, from how many people, and why it shows none of them.
+
+    `people` and `smallest` (the smallest count shown) are None where nobody has counted.
+    """
+
+    file: str
+    what: str
+    source: str
+    people: int | None
+    smallest: int | None
+    treatment: str
+
+    def row(self, part: Path) -> dict:
+        return {
+            "file": self.file,
+            "sha256": files.sha256(part / self.file),
+            "what": self.what,
+            "source": self.source,
+            "people": self.people,
+            "smallest_cell": self.smallest,
+            "treatment": self.treatment,
+        }
+
+
+def _thinner(dpi: int):
+    """Resolutions of figures, with and without SVG, in the order in which they are tried."""
+    for resolution in sorted({dpi, *(d for d in (200, 150, 100) if d < dpi)}, reverse=True):
+        yield resolution, True
+    yield min(dpi, 100), False
+
+
+def _tables(part: Path, released: dict, minimum: int):
+    for name, table in released.items():
+        declared = tables.released()[name]
+        files.write_tsv(part / "tables" / f"{name}.tsv", table)
+        header = list(table.columns)
+        counts = [table[c] for c in header if declared.unit(c) == "count" and c in table]
+        known = pd.concat([c.dropna() for c in counts]) if counts else pd.Series(dtype=float)
+        yield Item(
+            f"tables/{name}.tsv",
+            declared.report or f"table, {declared.rows}",
+            f"{name}.tsv",
+            int(known.max()) if len(known) else None,
+            int(known.min()) if len(known) else None,
+            f"counts below {minimum} withheld, and what gives them away; no minimum, no maximum",
+        )
+
+
+def _figures(part: Path, drawings: dict, minimum: int, participants, dpi: int, vectors: bool):
     from iliopsoas.figures import save
 
-    results, folder = Path(results), Path(folder)
-    part = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        rows, used = [], set()
-
-        def note(path, source, treatment):
-            rows.append(
-                {
-                    "file": path.relative_to(part).as_posix(),
-                    "sha256": files.sha256(path),
-                    "source": source,
-                    "treatment": treatment,
-                }
+    for name, drawing in drawings.items():
+        for path in save(drawing, part / "figures", name, dpi):
+            if path.suffix == ".svg" and not vectors:
+                path.unlink()
+                continue
+            yield Item(
+                path.relative_to(part).as_posix(),
+                report.CAPTIONS.get(name, name),
+                "volumes.tsv and tables",
+                participants,
+                minimum,
+                f"cells of {minimum} or more, no point; {dpi} dots per inch",
             )
 
-        for name, table in released.items():
-            path = part / "tables" / f"{name}.tsv"
-            files.write_tsv(path, table)
-            used.add(f"{name}.tsv")
-            note(path, f"{name}.tsv", _treatment(minimum))
-        for name, drawing in drawings.items():
-            for path in save(drawing, part / "figures", name, dpi):
-                note(path, "volumes.tsv and tables", f"cells of {minimum} or more, no point")
-        for source in _wanted(results, folder, ["run.json", *also]):
-            name = source.relative_to(results).as_posix()
-            path = part / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, path)
-            used.add(name)
-            note(path, name, "as it is")
-        pictures = {name: part / "figures" / f"{name}.png" for name in drawings}
-        page = part / "report.html"
-        files.write_text(page, report.page(released, pictures, minimum))
-        note(page, "tables and figures", "made from what is in this folder")
-        files.write_tsv(part / LEFT_OUT, left_out(results, folder, used))
-        note(part / LEFT_OUT, "", "patterns and counts of files")
-        manifest = pd.DataFrame(rows)
-        files.write_tsv(part / MANIFEST, manifest)
-        _raise(privacy.scan_folder(part, cohort), "what was to leave")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    log.info("%d files may leave, in %s", len(manifest) + 1, folder.name)
-    return manifest
+
+def _as_they_are(part: Path, results: Path, folder: Path, also):
+    for source in _wanted(results, folder, ["run.json", *also]):
+        name = source.relative_to(results).as_posix()
+        (part / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, part / name)
+        own = name == "run.json"
+        what = "software, configuration, machine" if own else "asked for by egress.also: LOOK AT IT"
+        yield Item(name, what, name, 0 if own else None, None, "as it is")
+
+
+def review_sheet(items: list[Item], minimum: int) -> str:
+    """The reviewer's sheet, in Markdown."""
+    lines = [
+        "# What is to leave",
+        "",
+        f"Smallest count shown: {minimum}. Numbers have four significant digits. Every file was "
+        "searched for participants' ids, dates of birth and rows of single participants.",
+        "",
+        "| file | what it is | made from | participants | smallest cell | why nobody shows |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for item in items:
+        people = "not counted" if item.people is None else f"{item.people:,}"
+        smallest = "" if item.smallest is None else str(item.smallest)
+        cells = (item.file, item.what, item.source, people, smallest, item.treatment)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def check(folder, cohort: privacy.Cohort) -> int:
@@ -199,18 +294,18 @@ def release_all(results, cohort, minimum: int, context=None) -> dict[str, pd.Dat
 
 
 def left_out(results, folder, used) -> pd.DataFrame:
-    """What stays, by pattern: how many files (folders of scans), and why. Names nobody."""
-    results, counts = Path(results), {}
+    """What stays, by pattern, and why. Names nobody, and counts nothing: a file is a scan."""
+    results, found = Path(results), set()
 
-    def add(name, number):
+    def add(name):
         reason = next((item for item in REASONS if fnmatch(name, item[0])), None)
-        key = reason or (privacy.masked(name.split("/")[0]), "not on the list of what may leave")
-        counts[key] = counts.get(key, 0) + number
+        other = (privacy.masked(name.split("/")[0]), "not on the list of what may leave")
+        found.add(reason or other)
 
     for place, folders, names in os.walk(results):
         where = Path(place).relative_to(results)
         if where == Path("subjects"):  # a cohort has a million files there
-            add("subjects/*", sum(1 for _ in results.glob("subjects/??/*")))
+            add("subjects/all")
             folders.clear()
             continue
         if Path(place) == Path(folder):
@@ -219,10 +314,9 @@ def left_out(results, folder, used) -> pd.DataFrame:
         folders[:] = [name for name in folders if ".partial-" not in name]
         for file in names:
             name = (where / file).as_posix()
-            if name not in used and not file.startswith((".snakemake", ".partial")):
-                add(name, 1)
-    rows = [{"what": w, "files": n, "reason": r} for (w, r), n in sorted(counts.items())]
-    return pd.DataFrame(rows, columns=["what", "files", "reason"])
+            if name not in used and not file.startswith("."):
+                add(name)
+    return pd.DataFrame(sorted(found), columns=["what", "reason"])
 
 
 def _wanted(results: Path, folder: Path, patterns) -> list[Path]:
@@ -233,10 +327,6 @@ def _wanted(results: Path, folder: Path, patterns) -> list[Path]:
             raise InputError(f"egress.also: nothing below the results folder fits {pattern!r}")
         found += [path for path in matches if path.is_file()]
     return list(dict.fromkeys(found))
-
-
-def _treatment(minimum: int) -> str:
-    return f"counts below {minimum} withheld, no minimum, no maximum"
 
 
 def _raise(found, what: str) -> None:

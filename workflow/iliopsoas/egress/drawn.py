@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from iliopsoas.egress.withholding import Context
 from iliopsoas.statistics import cohort
 
 
@@ -17,12 +16,6 @@ def age_range(main: pd.DataFrame, minimum: int, column: str = "age") -> tuple:
         return None, None
     keep = max(minimum, 1) - 1
     return float(ages[keep]), float(ages[-1 - keep])
-
-
-def context(main: pd.DataFrame, minimum: int, age_column: str = "age") -> Context:
-    """What `tables.release` needs to know of the analysed participants."""
-    sexes = [int((main["sex"] == sex).sum()) for sex in cohort.SEXES]
-    return Context(age_range(main, minimum, age_column), min(sexes))
 
 
 def draw(released: dict, main: pd.DataFrame, minimum: int, age_column: str = "age") -> dict:

@@ -66,13 +66,24 @@ def release(
         for column, (count, share) in quantiles.items():
             beside = exact[count].astype(float) * min(share, 1 - share)
             table[column] = table[column].where(beside >= minimum)
+    context = context or withholding.Context()
+    if minimum > 1:
+        withholding.sizes(table, exact, declared, context)
     if declared.protect:
-        protect = getattr(withholding, declared.protect)
-        protect(table, exact, minimum, context or withholding.Context())
+        getattr(withholding, declared.protect)(table, exact, minimum, context)
     table = table.dropna(how="all")
+    for column in table.select_dtypes("float").columns.difference(counts):
+        table[column] = table[column].map(withholding.significant)
+    if "note" in table:  # words tell small numbers too
+        table["note"] = table["note"].map(_without_numbers)
     for column in counts:
         table[column] = table[column].astype(float).astype("Int64")
     if "statistic" in table:  # a sum of ranks with seven digits would look like an id
         values = pd.to_numeric(table["statistic"])
         table["statistic"] = [f"{value:.6e}" if np.isfinite(value) else None for value in values]
     return table
+
+
+def _without_numbers(note) -> str:
+    note = "" if pd.isna(note) else str(note)
+    return "" if any(character.isdigit() for character in note) else note

@@ -1,14 +1,17 @@
-"""What single tables withhold beyond small counts: what follows from sums and differences.
+"""What tables withhold beyond small counts: what follows from sums, differences and sizes.
 
 Every public function changes `table` in place; `exact` is the table as it was.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from iliopsoas.statistics.cohort import MEASURES, SEXES, TRAITS
 from iliopsoas.statistics.disclosure import suppress_margins
+
+MANY = 1000  # participants from which three digits of an interval or a p do not tell n from n - 4
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,74 @@ class Context:
     ----------
     ages : tuple of float
         Ages between which curves may be shown: at either end there are enough participants.
-    smaller_sex : float
-        Participants of the sex with fewer, of those analysed.
+    sizes : dict of str to int
+        Participants analysed, by sex.
+    unmeasured : dict of str to int
+        Participants sampled and not analysed, by sex.
+    few_missing : bool
+        Some measure or trait is missing in few participants of a sex, but in some.
+    few_elsewhere : bool
+        Few scans of a sex, but some, are of other visits than the main one.
     """
 
     ages: tuple = (None, None)
-    smaller_sex: float = float("inf")
+    sizes: dict = field(default_factory=dict)
+    unmeasured: dict = field(default_factory=dict)
+    few_missing: bool = False
+    few_elsewhere: bool = False
+
+    @property
+    def participants(self) -> float:
+        """Participants analysed."""
+        return sum(self.sizes.values()) if self.sizes else np.nan
+
+    def few_unmeasured(self, minimum: int) -> bool:
+        """Whether few, but some, of a sex or of both were sampled and not analysed."""
+        gaps = [*self.unmeasured.values(), sum(self.unmeasured.values())]
+        return bool(few(pd.Series(gaps, dtype=float), minimum).any())
+
+    def small_sex(self, minimum: int) -> bool:
+        """Whether one sex has too few participants to be shown."""
+        return bool(self.sizes) and min(self.sizes.values()) < minimum
+
+
+def context(main, visits, sampled, minimum: int, ages=(None, None), instance=2) -> Context:
+    """The context of a cohort.
+
+    Parameters
+    ----------
+    main : DataFrame
+        One row per participant analysed, from `cohort.main_visit`.
+    visits, sampled : DataFrame
+        sample.tsv: every visit of the cohort, and those that were drawn.
+    minimum : int
+        Smallest count that may be shown.
+    """
+    asked = sampled[sampled["instance"].astype(str) == str(instance)]
+    numbers = {
+        name: {sex: int((table["sex"] == sex).sum()) for sex in SEXES}
+        for name, table in (("main", main), ("drawn", asked), ("all", visits))
+    }
+    columns = [c.column for c in (*MEASURES, *TRAITS) if c.column in main]
+    absent = main[columns].isna().groupby(main["sex"]).sum()
+    elsewhere = [numbers["all"][sex] - numbers["drawn"][sex] for sex in SEXES]
+    return Context(
+        ages,
+        numbers["main"],
+        {sex: numbers["drawn"][sex] - numbers["main"][sex] for sex in SEXES},
+        bool(few(absent, minimum).any(axis=None)),
+        bool(few(pd.Series(elsewhere), minimum).any()),
+    )
+
+
+def few(counts, minimum: int):
+    """Where a count is small but not 0."""
+    return (counts >= 1) & (counts < minimum)
+
+
+def significant(value, digits: int = 4):
+    """A number to significant digits."""
+    return float(f"{value:.{digits}g}") if np.isfinite(value) else value
 
 
 def withhold(table: pd.DataFrame, rows, columns, note=True) -> None:
@@ -39,6 +104,74 @@ def withhold(table: pd.DataFrame, rows, columns, note=True) -> None:
     if "note" in table:
         table["note"] = table["note"].astype(object)
         table.loc[rows & note, "note"] = "withheld"
+
+
+# --- sizes ----------------------------------------------------------------------------------------
+
+# parts of the names of estimates that do not tell how many they rest on
+_ESTIMATES = {
+    "mean", "sd", "median", "rho", "value", "estimate", "shift", "intercept", "pseudomedian",
+    "difference", "ratio", "bias", "lower", "upper", "change", "slope", "break", "smoothing",
+    "skewness", "years",
+}  # fmt: skip
+_EXACT = ("statistic", "log10_p", "effect", "rank_biserial")  # with what else is shown, they give n
+
+
+def sizes(table, exact, declared, context) -> None:
+    """Hide an n that is short of everybody where few lack a value, and what gives it away.
+
+    How many participants there are is known, so such an n tells how many had no value. A p,
+    an interval, a standard error or a statistic give n exactly: they go too, or keep three digits
+    where there are `MANY` participants.
+    """
+    if not context.sizes:
+        return
+    for count in [count for count in declared.rests_on if count in exact]:
+        prefix = count.split("_")[0]
+        sex = exact["sex"] if "sex" in exact else pd.Series("both", index=exact.index)
+        sex = (
+            pd.Series(prefix, index=exact.index)
+            if prefix in SEXES
+            else sex.astype(object).fillna("both")
+        )
+        resting = declared.resting(count, list(table.columns))
+        _hide_sizes(table, _short(exact[count], sex, context), count, resting, context)
+
+
+def _short(n, sex, context) -> np.ndarray:
+    """Where n is short of the participants and its gap could be one of few, or a sum with it."""
+    absent = sex.map(context.sizes).astype(float).fillna(context.participants) - n.astype(float)
+    return np.asarray((absent >= 1) & context.few_missing)
+
+
+def _hide_sizes(table, rows, count, resting, context) -> None:
+    prefix = count.removesuffix("n")  # "" or such as "female_"
+    counts = [count, f"{prefix}missing"]
+    telling = [
+        name
+        for name in resting
+        if name.endswith(("_low", "_high", "_se")) or not _ESTIMATES & set(name.split("_"))
+    ]
+    withhold(table, rows, [*counts, *(name for name in telling if name in _EXACT)])
+    telling = [name for name in telling if name not in _EXACT]
+    if context.participants < MANY:
+        withhold(table, rows, telling)
+        return
+    for name in telling:
+        values = pd.to_numeric(table[name], errors="coerce")
+        table[name] = values.mask(rows, values.map(lambda value: significant(value, 3)))
+
+
+def both_sexes(table, exact, minimum, context):
+    """Nothing of both sexes together where one is small: the other's part is known."""
+    if not context.small_sex(minimum):
+        return
+    rows = ~exact["sex"].isin(SEXES) if "sex" in exact else np.ones(len(exact), bool)
+    words = ("measure", "height_correction", "method", "note", "sex", "effect_name", "result")
+    withhold(table, rows, [column for column in table if column not in words])
+
+
+# --- sums -----------------------------------------------------------------------------------------
 
 
 def _margins(table, exact, minimum, rows, columns, count, resting, total, whole):
@@ -59,16 +192,6 @@ def _margins(table, exact, minimum, rows, columns, count, resting, total, whole)
     withhold(table, mask, [count, *resting])
 
 
-def _complement(table, exact, minimum, small="missing", other="n"):
-    """Where few are missing, n less those expected would tell how many: n goes too."""
-    few = exact[small].between(1, minimum - 1)
-    table.loc[few, other] = np.nan
-
-
-def missing(table, exact, minimum, context):
-    _complement(table, exact, minimum)
-
-
 def rounded(table, exact, minimum, context):
     """n down to a multiple of `minimum`: a difference of two n's tells nobody apart."""
     step = max(minimum, 1)
@@ -80,9 +203,19 @@ def rounded(table, exact, minimum, context):
 
 
 def flow(table, exact, minimum, context):
-    counts = exact.set_index("step")[["n", "female", "male"]]
-    shown = suppress_margins(counts, minimum, total="n", whole="sampled")
-    table[["n", "female", "male"]] = shown.to_numpy()
+    """Every other table tells who was analysed: where the rest is few, the sampled are hidden."""
+    columns = ["n", *SEXES]
+    counts = exact.set_index("step")[columns].astype(float)
+    rest = counts.drop(index=["sampled", "analysed"])
+    rest.loc["rest"] = counts.loc["sampled"] - counts.loc["analysed"]
+    shown = suppress_margins(rest, minimum, total="n", whole="rest")
+    hidden = shown.loc["rest"].isna() & (rest.loc["rest"] > 0)
+    for step in ("sampled", "analysed"):
+        own = counts.loc[step].where(counts.loc[step] >= minimum)
+        shown.loc[step] = own.mask(hidden) if step == "sampled" else own
+        if shown.loc[step, list(SEXES)].isna().any():  # the other sex's is known
+            shown.loc[step, "n"] = np.nan
+    table[columns] = shown.loc[exact["step"]].to_numpy()
 
 
 def exclusions(table, exact, minimum, context):
@@ -102,78 +235,51 @@ def balance(table, exact, minimum, context):
             table, exact, minimum, rows, ["sex", "age_group"], count, resting, "all",
             "all" if "all" in set(exact["sex"]) else "both",
         )  # fmt: skip
+    if context.few_unmeasured(minimum):  # less Table 1: those who were drawn and not measured
+        names = [column for column in table if column.endswith("_drawn")]
+        names += ["quota", "kept", "drawn", "shortfall", "filled", "bmi_ks", "within_limit"]
+        withhold(table, rows, names)
+
+
+# --- single tables --------------------------------------------------------------------------------
 
 
 def table2(table, exact, minimum, context):
     tests = ["statistic", "p", "log10_p", "q", "shift", "shift_low", "shift_high", "rank_biserial"]
     small = ~(exact[["female_n", "male_n"]].min(axis=1) >= minimum)
     withhold(table, small, tests)
-    for sex in ("female", "male"):
-        _complement(table, exact, minimum, f"{sex}_missing", f"{sex}_n")
+    hidden = table[["female_n", "male_n"]].isna().any(axis=1)
+    _hide_sizes(table, hidden & ~small, "n", tests, context)
 
 
 def asymmetry(table, exact, minimum, context):
-    _complement(table, exact, minimum)
     right = exact["n"] * exact["right_larger_share"]
-    few = ~((right >= minimum) & (exact["n"] - right >= minimum))
-    table["right_larger_share"] = table["right_larger_share"].mask(few & (minimum > 1))
+    enough = (right >= minimum) & (exact["n"] - right >= minimum)
+    table["right_larger_share"] = table["right_larger_share"].where(enough | (minimum <= 1))
 
 
 def bland_altman(table, exact, minimum, context):
-    _complement(table, exact, minimum)
     outside = exact["n"] * (1 - exact["share_within"])
     table["share_within"] = table["share_within"].mask((outside < minimum - 1e-6) & (minimum > 1))
-
-
-def handedness(table, exact, minimum, context):
-    described = ["missing", "mean", "sd", "median"]
-    for sex in exact["sex"].unique():
-        rows = (exact["sex"] == sex) & (exact["kind"] == "group")
-        counts = exact.loc[rows, ["n"]].T.astype(float).fillna(0)
-        hidden = suppress_margins(counts, minimum, total="sum").T["n"].isna()
-        mask = pd.Series(False, index=table.index)
-        mask[hidden[hidden].index] = True
-        withhold(table, mask, ["n", *described])
-        if mask.any():  # the groups tested add up to the tests' numbers
-            table.loc[(exact["sex"] == sex) & (exact["kind"] == "test"), "n"] = np.nan
-
-
-def repeat(table, exact, minimum, context):
-    resting = [c for c in table if c not in ("measure", "unit", "sex", "age_group", "method")]
-    resting = [c for c in resting if c not in ("n", "note")]
-    for measure in exact["measure"].unique():
-        rows = exact["measure"] == measure
-        _margins(
-            table, exact.assign(n=exact["n"].fillna(0)), minimum, rows, ["sex", "age_group"], "n",
-            resting, "all", "both",
-        )  # fmt: skip
-
-
-def sex_differences(table, exact, minimum, context):
-    _complement(table, exact, minimum)
-    if context.smaller_sex < minimum:
-        rest = [c for c in table if c not in ("measure", "height_correction", "method", "note")]
-        withhold(table, np.ones(len(table), bool), [c for c in rest if c != "effect_name"])
 
 
 def sensitivity(table, exact, minimum, context):
     if "n_unflagged" not in exact:  # no flags were given: every result once
         exact = exact.assign(n_unflagged=exact["n_all"])
+    both = exact["sex"].astype(str).str.contains("-")
     means = exact[exact["result"].str.startswith("mean ")]
     for end in ("all", "unflagged") if len(means) else ():
         fewest = means.groupby("result")[f"n_{end}"].min()
         of_row = exact["result"].str.replace("shift of ", "mean ").map(fewest)
-        both = exact["sex"].astype(str).str.contains("-")
         columns = [column for column in table if column.endswith(f"_{end}")]
         withhold(table, both & (of_row < minimum), [*columns, "difference"])
-    few = (minimum > 1) & (exact["n_all"] - exact["n_unflagged"]).between(1, minimum - 1)
+    gap = few(exact["n_all"] - exact["n_unflagged"], minimum)
     unflagged = [column for column in table if column.endswith("_unflagged")]
-    withhold(table, few, [*unflagged, "difference"])
+    withhold(table, gap, [*unflagged, "difference"])
+    # both sexes' number less one sex's is the other's; of all, less those with a flag, the missing
+    withhold(table, table["n_all"].isna() | (both & gap.any()), ["n_unflagged"], note=False)
+    both_sexes(table, exact, minimum, context)
     table["note"] = table["note"].where(table["note"] == "withheld", "")
-
-
-def gam(table, exact, minimum, context):
-    table[["x_min", "x_max"]] = np.nan
 
 
 def curve(table, exact, minimum, context):
@@ -188,32 +294,34 @@ def acceleration(table, exact, minimum, context):
         values = pd.to_numeric(table[column], errors="coerce")
         inside = values.between(low, high) if low is not None else values.isna() & False
         table[column] = values.where(inside)
+    both_sexes(table, exact, minimum, context)
 
 
 def comparison(table, exact, minimum, context):
     run = ["run_value", "difference", "standard_error", "z", "within_sampling_error"]
     value = pd.to_numeric(exact["run_value"], errors="coerce")
-    people = (exact["kind"] == "count") | exact["id"].isin(["annotated.n", "cohort.n"])
+    n = exact["run_n"].astype(float)
+    one = exact["sex"].isin(SEXES)
     share = exact["id"] == "cohort.measured_percent"
-    rest = exact["run_n"] * (1 - value / 100)
-    few = (people & (value < minimum)) | (share & (rest < minimum - 1e-6))
-    few |= exact["run_n"] < minimum
-    few &= minimum > 1
-    few |= exact["kind"].isin(["extreme", "example"])
-    withhold(table, few & exact["run_n"].notna(), [*run, "run_n"])
+    out = ((exact["kind"] == "count") | exact["id"].isin(["annotated.n", "cohort.n"])) & (
+        value < minimum
+    )
+    out |= n < minimum
+    out |= share & (n * (1 - value / 100) < minimum - 1e-6)
+    out |= share & context.few_unmeasured(minimum)
+    out |= context.small_sex(minimum) & (~one | exact["id"].str.startswith("participants."))
+    out &= minimum > 1
+    out |= exact["kind"].isin(["extreme", "example"])
+    withhold(table, out & exact["run_n"].notna(), [*run, "run_n"])
+    of_folds = exact["id"].str.contains("dice|folds|agreement|annotated", regex=True)
+    if context.sizes and minimum > 1:
+        short = _short(n, exact["sex"], context) & ~share & ~of_folds
+        _hide_sizes(table, short, "run_n", ["standard_error", "z"], context)
 
 
 def shares(table, exact, minimum, context):
-    flagged = [
-        "flagged",
-        "flagged_percent",
-        "low",
-        "high",
-        "flagged_after",
-        "flagged_after_percent",
-    ]
     after = ["flagged_after", "flagged_after_percent"]
-    whole = exact[exact["group"] == "all"]
+    flagged = ["flagged", "flagged_percent", "low", "high", *after]
     resting = {
         "participants": ["no_volume", "excluded", *flagged],
         "no_volume": ["flagged_percent", "low", "high", "flagged_after_percent"],
@@ -221,6 +329,7 @@ def shares(table, exact, minimum, context):
         "excluded": after,
         "flagged_after": after[1:],
     }
+    whole = exact[exact["group"] == "all"]
     for group in exact["group"].unique():
         rows = exact["group"] == group
         for count, others in resting.items():
@@ -232,8 +341,15 @@ def shares(table, exact, minimum, context):
                 shown = suppress_margins(frame, minimum, total=len(parts))
             mask = pd.Series(False, index=table.index)
             mask[rows] = shown.isna().to_numpy()[0, : len(parts)]
+            if group == "visit" and mask.any():  # other tables are of the main visit
+                mask[:] = True
             withhold(table, mask, [count, *others])
+    if context.few_unmeasured(minimum):  # less Table 1, as in the balance
+        withhold(table, exact["group"].notna(), ["participants", "no_volume"])
+    if context.few_elsewhere and minimum > 1:  # less the flow by sex: scans of other visits
+        counts = ["participants", "no_volume", "excluded", *flagged]
+        withhold(table, exact["group"].isin(["sex", "age"]), counts)
 
 
 def summary(table, exact, minimum, context):
-    _complement(table, exact, minimum, "not_evaluable", "evaluated")
+    table.loc[few(exact["not_evaluable"], minimum), "evaluated"] = np.nan

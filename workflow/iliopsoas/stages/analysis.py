@@ -44,18 +44,19 @@ def review_page(folder, sample, tables: dict, *, results) -> dict:
         folder = files.subject_folder(results, eid, instance)
         return _bare_preview(folder) if (eid, instance) in without_mask else folder / "preview.png"
 
-    return review.build(
-        folder,
-        tables["volumes"],
-        tables["verdicts"],
-        tables["flags"],
-        sample,
-        tables["drawn"],
-        preview_of,
-        tables["summary"],
-        wanted=pd.concat([audit.wants_picture(tables["verdicts"], tables["drawn"]), refused]),
-        quality=tables.get("quality"),
-    )
+    with files.owned_folder(folder) as part:  # people save their decisions there, too
+        return review.build(
+            part,
+            tables["volumes"],
+            tables["verdicts"],
+            tables["flags"],
+            sample,
+            tables["drawn"],
+            preview_of,
+            tables["summary"],
+            wanted=pd.concat([audit.wants_picture(tables["verdicts"], tables["drawn"]), refused]),
+            quality=tables.get("quality"),
+        )
 
 
 def _bare_preview(folder):

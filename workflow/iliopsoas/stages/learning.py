@@ -25,7 +25,7 @@ def export_for_annotation(sample, dixon, folder, *, number: int, results) -> pd.
     sample, dixon : DataFrame
         results/cohort/sample.tsv, and the dixon ledgers of all shards.
     folder : path
-        Gets ``<EID>_<instance>_water.nii.gz``; see `annotations.export`.
+        Gets ``<EID>_<instance>_water.nii.gz`` and participants.tsv; other people's files stay.
     number : int
         Images wanted; fewer where there are not as many.
 
@@ -44,9 +44,13 @@ def export_for_annotation(sample, dixon, folder, *, number: int, results) -> pd.
         wanted = min(number // 2, len(group))
         chosen.append(group.iloc[np.linspace(0, len(group) - 1, wanted).round().astype(int)])
     table = pd.concat(chosen)[[*files.KEY, "sex", "age", "bmi"]]
-    for row in table.itertuples():
-        (water,) = images.load(files.subject_folder(results, row.eid, row.instance), "water.nii.gz")
-        annotations.export(water, folder, row.eid, row.instance)
+    with files.owned_folder(folder) as part:  # people draw there
+        for row in table.itertuples():
+            (water,) = images.load(
+                files.subject_folder(results, row.eid, row.instance), "water.nii.gz"
+            )
+            annotations.export(water, part, row.eid, row.instance)
+        files.write_tsv(part / "participants.tsv", table)
     log.info("exported %d water images", len(table))
     return table
 

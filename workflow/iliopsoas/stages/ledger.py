@@ -77,7 +77,8 @@ class Ledger:
         Raises
         ------
         InputError
-            A participant has no row: a ledger with a hole is never written.
+            A participant has no row: a ledger with a hole is never written; nor is one with a
+            column that nobody declared.
         """
         known = self.rows() | own
         missing = [key for key in keys if key not in known]
@@ -90,9 +91,20 @@ class Ledger:
         table = pd.DataFrame([_flat(known[key]) for key in keys], dtype=object)
         extra = [name for name in table.columns if name not in COLUMNS]
         table = table.reindex(columns=[*COLUMNS, *extra])
+        self._check(table.columns)
         files.write_tsv(self.path, table)
         self.unfinished.unlink(missing_ok=True)
         return read(self.path)
+
+    def _check(self, columns) -> None:
+        """A misspelt column would silence the quality checks that read it."""
+        place = self.path.parts[-4:] if self.path.parent.name == "other" else self.path.parts[-3:]
+        declared = tables.table_of("/".join(place))
+        if declared and (undeclared := declared.undeclared(columns)):
+            raise InputError(
+                f"{self.path.stem}: columns that iliopsoas/tables/*.yaml does not declare: "
+                f"{', '.join(undeclared)}"
+            )
 
     def reopen(self) -> None:
         """Turn the ledger back into an unfinished one, so that its stage runs again."""

@@ -8,6 +8,7 @@ from scipy import stats
 
 from iliopsoas.statistics import hypotheses
 from iliopsoas.statistics.cohort import MEASURES, SEXES, TRAITS, by_sex
+from iliopsoas.statistics.disclosure import suppress_partition
 from iliopsoas.statistics.tables import describe
 
 # (name, x, y): the three of the paper's text
@@ -179,28 +180,39 @@ def handedness(table: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
     DataFrame
         Rows ``group``: n, mean, SD and median of left - right in ml per hand; then rows
         ``test``: right- against left-handed (rank-sum) and all hands (Kruskal-Wallis).
-        "Not reported" and missing hands are described and not tested; a group below
-        `min_cell` is not described.
+        "Not reported" and missing hands are described and not tested. A group below
+        `min_cell` is withheld, with what would give it away: a further group, tests of it, and
+        in tests of the further group all that tells sizes.
     """
     rows = []
     for sex, group in by_sex(table):
         hands = group["handedness"].fillna("not reported").astype(str)
         values = {hand: group.loc[hands == hand, "difference_ml"] for hand in sorted(set(hands))}
+        sizes = pd.Series({hand: len(v) for hand, v in values.items()}, dtype=float)
+        withheld = set(sizes.index[suppress_partition(sizes, min_cell).isna()])
+        small = set(sizes.index[sizes < min_cell])
+        reason = f"withheld: fewer than {min_cell}, or would give such a group away"
         for hand, difference in values.items():
             row = {"sex": sex, "kind": "group", "hand": hand}
-            if len(difference) < min_cell:
-                rows.append(row | {"note": f"withheld: fewer than {min_cell}"})
+            if hand in withheld:
+                rows.append(row | {"note": reason})
                 continue
             numbers = describe(difference) | {"median": difference.median()}
             rows.append(row | numbers)
         empty = pd.Series(dtype=float)
-        pair = hypotheses.rank_sum(values.get("right", empty), values.get("left", empty))
-        tested = [v for hand, v in values.items() if hand.lower() not in UNREPORTED]
-        for hand, result in (
-            ("right against left", pair),
-            ("all hands", hypotheses.kruskal(tested)),
-        ):
-            rows.append({"sex": sex, "kind": "test", "hand": hand} | result.row())
+        pair = hypotheses.rank_sum(values.get("right", empty), values.get("left", empty)).row()
+        reported = [hand for hand in values if hand.lower() not in UNREPORTED]
+        every = hypotheses.kruskal([values[hand] for hand in reported]).row()
+        tests = (
+            ("right against left", pair, {"right", "left"} & set(values)),
+            ("all hands", every, set(reported)),
+        )
+        for hand, result, tested in tests:
+            if small & tested:
+                result = {"note": reason}
+            elif withheld & tested:
+                result |= _without_sizes(result) | {"note": reason}
+            rows.append({"sex": sex, "kind": "test", "hand": hand} | result)
     columns = [
         "sex",
         "kind",
@@ -225,6 +237,12 @@ def handedness(table: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
     result[["effect_name", "method", "note"]] = result[["effect_name", "method", "note"]].fillna("")
     result.insert(result.columns.get_loc("p") + 1, "q", hypotheses.benjamini_hochberg(result["p"]))
     return result
+
+
+def _without_sizes(result: dict) -> dict:
+    """A rank test without what gives the sizes of its groups: those, the statistic, an exact p."""
+    p = float(f"{result['p']:.1e}")
+    return dict.fromkeys(["n", "statistic", "effect", "log10_p"], math.nan) | {"p": p}
 
 
 UNREPORTED = {"not reported", "prefer not to answer", "unknown", ""}

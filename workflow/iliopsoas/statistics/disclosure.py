@@ -48,16 +48,10 @@ def protect_parts(parts: pd.Series, shown: pd.Series, whole: float) -> pd.Series
 
 
 def suppress_partition(counts: pd.Series, minimum: int) -> pd.Series:
-    """As `suppress`, for counts whose sum is known: never exactly one is withheld.
-
-    The next smallest is withheld with a single small one.
-    """
-    if minimum <= 1:
-        return counts.astype(float)
-    shown = counts.astype(float).where(counts >= minimum)
-    if shown.isna().sum() == 1 and len(shown) > 1:
-        shown[shown.idxmin()] = np.nan
-    return shown
+    """As `suppress_margins`, for counts whose sum is known and not among them."""
+    row = pd.DataFrame([[*counts, counts.sum()]])
+    shown = suppress_margins(row, minimum, total=len(counts))
+    return pd.Series(shown.to_numpy()[0, :-1], index=counts.index)
 
 
 def cell(count, percent, digits: int = 2) -> str:

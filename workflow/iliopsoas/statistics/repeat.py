@@ -9,6 +9,7 @@ from iliopsoas.files import KEY
 from iliopsoas.statistics import hypotheses
 from iliopsoas.statistics.agreement import bland_altman
 from iliopsoas.statistics.cohort import MEASURES, SEXES, require
+from iliopsoas.statistics.disclosure import suppress_margins
 from iliopsoas.statistics.tables import describe
 from iliopsoas.status import Verdict
 
@@ -55,10 +56,13 @@ def repeat(both: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
         A row per measure, sex (or ``both``) and age group (or ``all``): n, years between
         visits, change (second - first; mean, SD), change per year in the measure's unit
         and in percent of the first visit (mean, SD), signed-rank test of second against
-        first with pseudomedian and interval, q over all rows.
+        first with pseudomedian and interval, q over all rows. Groups below `min_cell` are
+        withheld, and those from which such a one would follow by subtraction.
     """
     rows = []
-    ages = sorted(set(both["age_group"].dropna().astype(str)) - {""})
+    groups = both["age_group"].fillna("").astype(str)
+    ages = sorted(set(groups) - {""})
+    shown = _shown(both["sex"], groups, min_cell)
     for measure in MEASURES:
         for sex in ("both", *SEXES):
             for age in ("all", *ages):
@@ -73,15 +77,24 @@ def repeat(both: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
                     "sex": sex,
                     "age_group": age,
                 }
-                if 0 < len(part) < min_cell:
+                if np.isnan(shown.loc[sex, age]):
                     row |= _change(part.iloc[:0], measure)
-                    row |= {"n": math.nan, "note": f"withheld: fewer than {min_cell}"}
+                    reason = f"withheld: fewer than {min_cell}, or would give such a group away"
+                    row |= {"n": math.nan, "note": reason}
                 else:
                     row |= _change(part, measure)
                 rows.append(row)
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("p") + 1, "q", hypotheses.benjamini_hochberg(table["p"]))
     return table
+
+
+def _shown(sex, age_group, min_cell) -> pd.DataFrame:
+    """Participants by sex and age group, with sums; NaN where withheld."""
+    counts = pd.crosstab(sex, age_group).reindex(SEXES, fill_value=0)
+    counts["all"] = counts.sum(axis=1)
+    counts.loc["both"] = counts.sum()
+    return suppress_margins(counts, min_cell, total="all", whole="both")
 
 
 def _change(part, measure):

@@ -127,7 +127,7 @@ def build(
     Parameters
     ----------
     folder : path
-        results/qc/review; what an earlier page left there is removed.
+        Empty, from `files.owned_folder`: what an earlier page left is replaced by it.
     volumes, verdicts, flags, sample : DataFrame
         volumes.tsv; from `qc.flags.verdicts` (its order is the page's) and `qc.flags.evaluate`;
         the cohort's sample.
@@ -149,8 +149,6 @@ def build(
         participants, pictures, chunks: counts, for the log.
     """
     folder = Path(folder)
-    for old in ("data", "previews"):
-        shutil.rmtree(folder / old, ignore_errors=True)
     table = verdicts.merge(volumes, on=KEY, how="left", validate="one_to_one")
     extra = [name for name in PEOPLE if name in sample.columns and name not in table.columns]
     table = table.merge(sample[[*KEY, *extra]], on=KEY, how="left", validate="one_to_one")
