@@ -215,7 +215,8 @@ def test_a_side_s_own_file_with_other_labels_only_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("height", "said"), [("1.75", "metres?"), ("17", "100 to 250"), ("x", "x")]
+    ("height", "said"),
+    [("1.75", "centimetres from 100 to 250, found 1.75"), ("17", "100 to 250"), ("x", "x")],
 )
 def test_a_height_that_is_no_height_in_centimetres_is_refused(height, said, capsys):
     with pytest.raises(SystemExit) as stop:

@@ -197,7 +197,7 @@ def owned_folder(folder, alone: bool = False):
     """
     folder = Path(folder).resolve()
     record = folder.with_name(f".{folder.name}.written")
-    ours = set(record.read_text().split()) if record.exists() else set()
+    ours = set(record.read_text(encoding="utf-8").split()) if record.exists() else set()
     if alone:
         _refuse(folder, [name for name in _within(folder) if _mark(name) not in ours])
     folder.parent.mkdir(parents=True, exist_ok=True)

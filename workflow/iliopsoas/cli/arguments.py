@@ -155,7 +155,10 @@ def _measure(command):
         "measured itself",
     )
     command.add_argument(
-        "--height", type=_height, metavar="CM", help="standing height, for the muscle index"
+        "--height",
+        type=_between(100, 250, "centimetres"),
+        metavar="CM",
+        help="standing height, for the muscle index",
     )
     command.add_argument(
         "--reference",
@@ -165,9 +168,14 @@ def _measure(command):
         "--age and --height",
     )
     command.add_argument("--sex", choices=("female", "male"), help="for the reference")
-    command.add_argument("--age", type=_positive, metavar="YEARS", help="for the reference")
     command.add_argument(
-        "--weight", type=_positive, metavar="KG", help="for the invariant score of the reference"
+        "--age", type=_between(18, 120, "years"), metavar="YEARS", help="for the reference"
+    )
+    command.add_argument(
+        "--weight",
+        type=_between(25, 350, "kilograms"),
+        metavar="KG",
+        help="for the invariant score of the reference",
     )
     command.add_argument(
         "--threshold",
@@ -294,14 +302,18 @@ def _count(text: str) -> int:
     return value
 
 
-def _height(text: str) -> float:
-    value = float(text)
-    if not 100 <= value <= 250:
-        metres = " (metres?)" if 1 <= value <= 2.5 else ""
-        raise argparse.ArgumentTypeError(
-            f"expected centimetres from 100 to 250, found {text}{metres}"
-        )
-    return value
+def _between(low: float, high: float, unit: str):
+    """A number that a person can have in this unit."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"expected {unit} from {low:g} to {high:g}, found {text}"
+            )
+        return value
+
+    return number
 
 
 def _positive(text: str) -> float:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from iliopsoas import starter
 from iliopsoas.config import consistency
+from iliopsoas.config.section import Section
 from iliopsoas.config.sections import (
     Cohort,
     Crops,
@@ -24,7 +25,6 @@ from iliopsoas.config.sections import (
     QualityControl,
     Release,
     Run,
-    Section,
     Segmentation,
     Statistics,
     Training,

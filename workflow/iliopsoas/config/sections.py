@@ -9,9 +9,10 @@ from functools import cache
 from importlib import resources
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from iliopsoas.config import values
+from iliopsoas.config.section import Section
 from iliopsoas.config.values import (
     Count,
     LocalPath,
@@ -25,22 +26,6 @@ from iliopsoas.config.values import (
     Visit,
 )
 from iliopsoas.status import Verdict
-
-
-class Section(BaseModel):
-    """A section that refuses keys it does not know, so that no typing slip is silent."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _yes_is_no_number(cls, value, info):
-        """Pydantic would take YAML's yes for 1."""
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
-            raise ValueError(f"expected no yes or no here, found {'yes' if value else 'no'}")
-        return value
 
 
 class Release(Section):
