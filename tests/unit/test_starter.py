@@ -3,15 +3,17 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from iliopsoas import config, crops, grid, starter
+from iliopsoas import config, crops, files, grid, starter
 from iliopsoas.network import segmentation, training, weights
 from iliopsoas.network.architecture import build_network
 from iliopsoas.network.starter import bodies, randomisation
 from iliopsoas.phantom import anatomy, tissues
 from iliopsoas.phantom.traits import Traits
-from iliopsoas.status import InputError
+from iliopsoas.stages import learning
+from iliopsoas.status import InputError, Refused, Verdict
 
 LANDMARKS = {"1": (60, 80, 350), "2": (170, 80, 350), "11": (70, 80, 160), "12": (150, 80, 160)}
 FOLDER = {"name": "a", "zips": "zips", "phenotypes": ["p.csv"]}
@@ -203,3 +205,41 @@ def test_a_training_on_made_samples_goes_on_where_it_was_stopped(tmp_path, small
     again = training.train(images, labels, tmp_path / "b", plan, validation=[0, 1], samples=Made())
     for one, other in zip(whole.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_exported_images_get_a_proposal_or_the_reason_why_not(tmp_path, monkeypatch):
+    people = pd.DataFrame(
+        {"eid": ["1000001", "1000002"], "instance": "2", "sex": ["female", "male"]}
+    ).assign(age=60, bmi=[24.0, 26.0])
+    for eid in people["eid"]:
+        for name in ("water", "fat", "body"):
+            path = files.subject_folder(tmp_path, eid, "2") / f"{name}.nii.gz"
+            files.write_nifti(path, grid.las_image(np.ones((6, 5, 4), np.int16)))
+
+    refused = iter([False, True])
+
+    def proposed(segmenter, water, fat, body, normalisation):
+        if next(refused):
+            raise Refused(Verdict.HIPS_NOT_FOUND, "no hips")
+        mask = np.zeros((6, 5, 4), np.uint8)
+        mask[4], mask[1] = 1, 2
+        return mask
+
+    monkeypatch.setattr(learning, "_proposed", proposed)
+    settings = {"threshold": None, "batch_size": 2, "flip": False, "precision": "float32"}
+    table = learning.export_for_annotation(
+        people, people[["eid", "instance"]].assign(verdict="ok"), tmp_path / "annotation",
+        number=2, results=tmp_path, weights=starter.WEIGHTS, parameters=settings,
+        crop={"normalisation": "published"},
+    )  # fmt: skip
+    assert dict(zip(table["eid"], table["proposal"], strict=True)) == {
+        "1000001": "starter",
+        "1000002": "hips_not_found",
+    }
+    found = sorted(path.name for path in (tmp_path / "annotation").iterdir())
+    assert found == [
+        "1000001_2_proposed.seg.nrrd",
+        "1000001_2_water.nii.gz",
+        "1000002_2_water.nii.gz",
+        "participants.tsv",
+    ]
