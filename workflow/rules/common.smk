@@ -164,8 +164,10 @@ def segmentation_weights(wildcards):
 
 def annotated_crops(wildcards):
     """Crop files with annotated participants; what of them matters is in the table of folds."""
+    # the cohort first: a job that waits for it is planned anew once it is drawn
+    crops = training_shards("crops.h5")(wildcards)
     checkpoints.folds.get()
-    return training_shards("crops.h5")(wildcards)
+    return crops
 
 
 def starting_weights(wildcards):
