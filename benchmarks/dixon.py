@@ -25,8 +25,6 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMB
 
 import numpy as np  # noqa: E402  (after the thread settings)
 
-from iliopsoas.machine import processor  # noqa: E402
-
 SHAPES = {"thin": 19.0, "usual": 27.0, "large": 40.0}
 
 
@@ -237,7 +235,12 @@ def measured(what: str, path: Path) -> tuple[dict, float]:
 
 
 def machine() -> str:
-    return f"{processor()}, one thread, Python {platform.python_version()}, {platform.system()}"
+    model = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].split(":")[1].strip() if names else model
+    return f"{model}, one thread, Python {platform.python_version()}, {platform.system()}"
 
 
 def main() -> None:
@@ -272,7 +275,7 @@ def main() -> None:
     text = "\n".join(lines) + "\n"
     print(text)
     if options.output:
-        options.output.write_text(text, encoding="utf-8")
+        options.output.write_text(text)
 
 
 if __name__ == "__main__":

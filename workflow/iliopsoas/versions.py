@@ -5,15 +5,15 @@ results as they are (speed, messages) leaves the version as it is.
 """
 
 STAGES = {
-    "phantom": 2,
+    "phantom": 1,
     "cohort": 2,
-    "dixon": 3,
-    "landmarks": 2,
-    "crops": 2,
+    "dixon": 1,
+    "landmarks": 1,
+    "crops": 1,
     "training": 1,
     "segment": 2,
-    "volumes": 4,
-    "qc": 3,
+    "volumes": 3,
+    "qc": 2,
     "statistics": 2,
     "figures": 2,
     "egress": 2,

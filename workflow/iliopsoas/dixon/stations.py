@@ -25,12 +25,12 @@ def number_stations(places):
 
     Parameters
     ----------
-    places : list of list of ChannelVolume
+    places : list of list of Series
         Series at one position each, head to foot.
 
     Returns
     -------
-    list of (int, list of ChannelVolume)
+    list of (int, list of Series)
         Head to foot.
 
     Raises

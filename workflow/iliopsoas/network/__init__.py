@@ -1,9 +1,5 @@
 """The segmentation network: its layers, weights, training and inference."""
 
-from iliopsoas.network import backend
-
-backend.prepare()  # before anything imports Keras
-
-from iliopsoas.network.architecture import build_network  # noqa: E402
+from iliopsoas.network.architecture import build_network
 
 __all__ = ["build_network"]

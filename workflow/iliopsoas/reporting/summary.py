@@ -61,7 +61,6 @@ def run_record(configuration: dict, repository=".") -> dict:
             ["git", "describe", "--always", "--dirty"],
             capture_output=True,
             text=True,
-            encoding="utf-8",
             cwd=repository,
             check=True,
         ).stdout.strip()
@@ -177,10 +176,10 @@ def page(
         results/phantom/recovery_summary.tsv of a synthetic cohort.
     withdrawn : dict, optional
         From `withdrawn_from_models`.
-    table_report : DataFrame, optional
-        cohort/table_report.tsv: files that match nobody are told.
     cross_validation : DataFrame, optional
         results/statistics/cross_validation.tsv.
+    table_report : DataFrame, optional
+        cohort/table_report.tsv: files that match nobody are told.
     """
     measured = volumes[volumes["status"] == Verdict.OK]
     failed = volumes[volumes["status"] != Verdict.OK]

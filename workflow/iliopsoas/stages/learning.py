@@ -278,7 +278,7 @@ def validate(
     Returns
     -------
     DataFrame
-        See `segmentation.evaluate`: of the whole muscle, not only of its part in the crop.
+        fold, eid, instance, side, dice, automatic_ml, manual_ml.
     """
     from iliopsoas.crops import CropReader
     from iliopsoas.network.segmentation import Segmenter, evaluate
@@ -327,8 +327,7 @@ def quality_rows(
     reader = CropReader(crops)
 
     def read(name, side):
-        seen = reader.read(name, side, crop["normalisation"])
-        return seen, reader.read_label(name, side), reader.label_voxels(name, side)
+        return reader.read(name, side, crop["normalisation"]), reader.read_label(name, side)
 
     chosen = {k: v for k, v in parameters.items() if k != "weights_sha256"}
     segment = quality.network(Segmenter.configured([weights], chosen, crop))
