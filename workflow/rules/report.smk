@@ -7,8 +7,8 @@ rule summary:
         volumes=result("volumes.tsv"),
         flags=result("qc/flags.tsv"),
         table2=result("statistics/table2.tsv"),
-        cross_validation=result("statistics/cross_validation.tsv"),
         table_report=result("cohort/table_report.tsv"),
+        cross_validation=result("statistics/cross_validation.tsv"),
         recovery=recovery_summary,
     output:
         page=result("summary.md"),

@@ -15,8 +15,9 @@ from iliopsoas.cli.report import Report
 from iliopsoas.crops import crop
 from iliopsoas.logs import log
 from iliopsoas.masks import annotations, profile, volumes
-from iliopsoas.qc import alone, evidence, preview
+from iliopsoas.qc import evidence, preview
 from iliopsoas.qc.audit import FLAGGED
+from iliopsoas.qc.judge import judge_one
 from iliopsoas.status import InputError, Refused
 from iliopsoas.ukb.fingerprint import content_fingerprint
 from iliopsoas.versions import STAGES
@@ -142,7 +143,7 @@ def _measure(options, weights, output, record, reference=None) -> tuple[dict, st
     record["evidence"] = evidence.gather(
         mask, water.affine, arrays[0], np.asanyarray(body.dataobj), found
     )
-    judged = alone.judge(
+    judged = judge_one(
         result,
         {
             "dixon": record["dixon"],

@@ -61,6 +61,7 @@ def run_record(configuration: dict, repository=".") -> dict:
             ["git", "describe", "--always", "--dirty"],
             capture_output=True,
             text=True,
+            encoding="utf-8",
             cwd=repository,
             check=True,
         ).stdout.strip()
@@ -176,10 +177,10 @@ def page(
         results/phantom/recovery_summary.tsv of a synthetic cohort.
     withdrawn : dict, optional
         From `withdrawn_from_models`.
-    cross_validation : DataFrame, optional
-        results/statistics/cross_validation.tsv.
     table_report : DataFrame, optional
         cohort/table_report.tsv: files that match nobody are told.
+    cross_validation : DataFrame, optional
+        results/statistics/cross_validation.tsv.
     """
     measured = volumes[volumes["status"] == Verdict.OK]
     failed = volumes[volumes["status"] != Verdict.OK]

@@ -278,7 +278,7 @@ def validate(
     Returns
     -------
     DataFrame
-        fold, eid, instance, side, dice, automatic_ml, manual_ml.
+        See `segmentation.evaluate`: of the whole muscle, not only of its part in the crop.
     """
     from iliopsoas.crops import CropReader
     from iliopsoas.network.segmentation import Segmenter, evaluate
@@ -327,7 +327,8 @@ def quality_rows(
     reader = CropReader(crops)
 
     def read(name, side):
-        return reader.read(name, side, crop["normalisation"]), reader.read_label(name, side)
+        seen = reader.read(name, side, crop["normalisation"])
+        return seen, reader.read_label(name, side), reader.label_voxels(name, side)
 
     chosen = {k: v for k, v in parameters.items() if k != "weights_sha256"}
     segment = quality.network(Segmenter.configured([weights], chosen, crop))
