@@ -11,7 +11,7 @@ INSTALLED := .venv/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: help env demo paper starter plan example test test-all lint format docs lock config-docs clean egress hooks drift freeze
+.PHONY: help env demo demo-full paper starter plan example test test-all lint format docs lock config-docs clean egress hooks drift freeze
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,12 @@ $(INSTALLED): envs/requirements.txt pyproject.toml
 
 demo: env ## The whole workflow on the synthetic cohort, with report
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1
+	@echo
+	@cat results/demo/summary.md
+
+demo-full: env ## The same with a network trained from random weights, which takes longer
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 \
+	  --configfile config/config.yaml config/from-scratch.yaml
 	@echo
 	@cat results/demo/summary.md
 
