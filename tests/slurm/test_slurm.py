@@ -118,7 +118,7 @@ class Submission:
         ]
 
     def start(self):
-        with open(self.log, "w") as log:
+        with open(self.log, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 self.command,
                 cwd=self.folder,

@@ -212,6 +212,18 @@ def test_wrong_body_part(tmp_path, items):
     assert refused(path).verdict is Verdict.WRONG_BODY_PART
 
 
+@pytest.mark.parametrize("name", ["ABCDEFGH^Bio^^^", "abcdefgh^BIO", " ABCDEFGH ^Bio=", ""])
+def test_names_that_the_standard_calls_equal_are_one_person(tmp_path, items, name):
+    items[0][-1].PatientName = name
+    assert open_scan(dz.write_zip(tmp_path / "a.zip", items)).slices
+
+
+@pytest.mark.parametrize("name", ["ABCDEFGH^Bio^A", "ABCDEFGH", "ABCDEFGI^Bio"])
+def test_another_name_is_another_person(tmp_path, items, name):
+    items[0][-1].PatientName = name
+    assert refused(dz.write_zip(tmp_path / "a.zip", items)).verdict is Verdict.SEVERAL_PEOPLE
+
+
 def test_two_people_are_refused_and_not_named(tmp_path, items):
     items[0][-1].PatientID = "SOMEBODYELSE^Bio"
     error = refused(dz.write_zip(tmp_path / "a.zip", items))

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from iliopsoas import files, grid
+from iliopsoas import files, grid, machine
 from iliopsoas.crops import boxes
 from iliopsoas.crops.boxes import CROP_SHAPE
 from iliopsoas.grid import SIDES
@@ -142,7 +142,7 @@ class CropWriter:
         """The file of a job that was stopped, cut to its whole subjects, or a new one."""
         if self._place.exists():
             try:
-                file = h5py.File(self._place, "r+")
+                file = machine.open_hdf5(self._place, "r+")
                 whole = min(len(file[name]) for name in ("raw", *_ROWS)) // len(SIDES) * len(SIDES)
                 for name in ("raw", *_ROWS):
                     file[name].resize(whole, axis=0)
@@ -219,7 +219,7 @@ _ROWS = ("subject", "side", "divisor", "origin", "extent", "label_row", "label_v
 
 
 def _new_file(path) -> h5py.File:
-    file = h5py.File(path, "w")
+    file = machine.open_hdf5(path, "w")
     for name, kind in (("raw", np.int16), ("label", np.uint8)):
         file.create_dataset(
             name,
@@ -295,7 +295,7 @@ class CropReader:
 
     def _index(self, number: int, path: Path):
         try:
-            with h5py.File(path, "r") as file:
+            with machine.open_hdf5(path) as file:
                 whole = file.attrs.get("complete") or self._unfinished
                 if file.attrs.get("format") != FORMAT or not whole:
                     raise InputError(f"{path}: expected a complete crop file of format {FORMAT}")
@@ -322,7 +322,7 @@ class CropReader:
     def _file(self, number: int) -> h5py.File:
         key = (os.getpid(), number)
         if key not in self._open:
-            self._open[key] = h5py.File(self.paths[number], "r", rdcc_nbytes=0)
+            self._open[key] = machine.open_hdf5(self.paths[number], rdcc_nbytes=0)
         return self._open[key]
 
     def _row(self, subject: str, side: str):

@@ -7,7 +7,7 @@ from itertools import pairwise
 import nibabel as nib
 import numpy as np
 
-from iliopsoas import grid
+from iliopsoas import grid, machine
 from iliopsoas.dixon import bias, body, quality, slab, stitch, swaps
 from iliopsoas.dixon.series import Station, build_stations
 from iliopsoas.ukb.archive import LIMITS, Limits, open_scan
@@ -39,6 +39,7 @@ class DixonResult:
     seconds: dict = field(default_factory=dict)
 
 
+@machine.one_thread()
 def process_scan(
     path,
     *,

@@ -26,7 +26,7 @@ _SHOULDERS_CUT = 345  # a body that ends lower lacks its highest station
 @cache
 def shipped_model() -> dict:
     """The model that comes with the package."""
-    text = resources.files("iliopsoas.landmarks").joinpath("model.json").read_text()
+    text = resources.files("iliopsoas.landmarks").joinpath("model.json").read_text(encoding="utf-8")
     return json.loads(text)
 
 

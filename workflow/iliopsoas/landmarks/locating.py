@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from iliopsoas import grid
+from iliopsoas import grid, machine
 from iliopsoas.landmarks import atlas as atlas_route
 from iliopsoas.landmarks import coarse, heads, plausibility, silhouette
 from iliopsoas.landmarks.silhouette import Silhouette
@@ -46,6 +46,7 @@ def locate(
     return locate_with_record(body, water, fat, atlas, atlas_bodies, least_confidence)[0]
 
 
+@machine.one_thread()
 def locate_with_record(
     body, water=None, fat=None, atlas=None, atlas_bodies=None, least_confidence=LEAST_CONFIDENCE
 ) -> tuple[dict, dict]:

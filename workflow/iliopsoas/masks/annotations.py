@@ -15,6 +15,7 @@ from iliopsoas.masks.label_images import (
     overlapping,
     resample,
     stem,
+    turned,
     unreadable,
 )
 from iliopsoas.status import Refused, Verdict
@@ -72,8 +73,8 @@ def read(paths, reference, body) -> np.ndarray:
     Refused
         ``annotation_unreadable``: no image, values that are no labels, sides that cannot be
         told, masks that overlap. ``annotation_other_space``: no usable affine, or outside
-        the stitched grid. ``annotation_empty``: a side without a voxel.
-        ``annotation_sides_exchanged``: left lies to the right. ``annotation_outside_body``.
+        the stitched grid, upside down, back to front. ``annotation_empty``: a side without a
+        voxel. ``annotation_sides_exchanged``: left lies to the right. ``annotation_outside_body``.
     """
     grid.require_las(reference, "reference")
     if isinstance(paths, str | PathLike):
@@ -83,7 +84,7 @@ def read(paths, reference, body) -> np.ndarray:
     masks = {side: np.zeros(reference.shape, bool) for side in grid.SIDES}
     for layer, value, side in _sides([Path(path) for path in paths]):
         masks[side] |= resample(layer.labels == value, layer, reference, side)
-    _check(masks, body)
+    _check(masks, body, np.abs(np.diag(reference.affine))[:3])
     return _merge(masks)
 
 
@@ -163,12 +164,14 @@ def _sides_of_labels(labels: list[tuple[Layer, int]]) -> list[tuple[Layer, int, 
 # --- onto the stitched grid ---------------------------------------------------------------------
 
 
-def _check(masks, body):
+def _check(masks, body, spacing):
     empty = [side for side, mask in masks.items() if not mask.any()]
     if empty:
         raise Refused(
             Verdict.ANNOTATION_EMPTY, f"annotation: the {' and the '.join(empty)} mask is empty"
         )
+    if found := turned(masks, spacing):
+        raise Refused(Verdict.ANNOTATION_OTHER_SPACE, f"annotation: {found}")
     if found := exchanged(masks):
         raise Refused(Verdict.ANNOTATION_SIDES_EXCHANGED, f"annotation: {found}")
     if found := overlapping(masks):

@@ -17,7 +17,7 @@ import h5py
 import keras
 import numpy as np
 
-from iliopsoas import files
+from iliopsoas import files, machine
 from iliopsoas.network import legacy_graph
 from iliopsoas.network.architecture import build_network, weighted_layers
 from iliopsoas.status import InputError
@@ -57,7 +57,7 @@ def save_weights(path, model: keras.Model, description: dict) -> None:
 
 def write_arrays(path, model: keras.Model, description: dict | None = None) -> None:
     """Write the weights file alone; see `save_weights`."""
-    with files.atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with files.atomic(path) as temporary, machine.open_hdf5(temporary, "w") as file:
         file.attrs["format"] = FORMAT
         file.attrs["description"] = json.dumps(description or {})
         for number, value in enumerate(model.get_weights()):
@@ -238,7 +238,7 @@ def _refuse_other_files(path):
 def _reading(path):
     """The open HDF5 file; whatever HDF5 stumbles over is told as damage."""
     try:
-        with h5py.File(path, "r") as file:
+        with machine.open_hdf5(path) as file:
             yield file
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         size = Path(path).stat().st_size

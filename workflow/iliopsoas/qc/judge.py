@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from iliopsoas import machine
 from iliopsoas.config import QualityControl
 from iliopsoas.files import KEY
 from iliopsoas.qc import audit, decisions, evidence, flags, quality, report
@@ -78,6 +79,7 @@ def _count_open(combined, blind, drawn) -> int:
     return counted[0] - counted[1]
 
 
+@machine.one_thread()
 def judge(sample, volumes, ledgers, settings=None, decided=None, quality_rows=None) -> Judgement:
     """Flags, verdicts, predicted quality, exclusions and report tables of a cohort.
 

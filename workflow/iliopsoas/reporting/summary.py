@@ -53,6 +53,7 @@ def run_record(configuration: dict, repository=".") -> dict:
             ["git", "describe", "--always", "--dirty"],
             capture_output=True,
             text=True,
+            encoding="utf-8",
             cwd=repository,
             check=True,
         ).stdout.strip()

@@ -212,7 +212,7 @@ def _slice(header: pydicom.Dataset, name: str) -> Slice:
         software=_text(header.get("SoftwareVersions", "")),
         body_part=str(header.get("BodyPartExamined", "") or "").strip().upper(),
         person={
-            tag: str(header.get(tag, "") or "").strip()
+            tag: _as_compared(tag, str(header.get(tag, "") or ""))
             for tag in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
         },
         slope=float(header.get("RescaleSlope", 1) or 1),
@@ -243,6 +243,21 @@ def _seconds(text) -> float:
         return -1.0
     hours, minutes, seconds = match.groups()
     return 3600.0 * int(hours) + 60.0 * int(minutes) + float(seconds)
+
+
+def _as_compared(tag: str, value: str) -> str:
+    """An identifying value as the standard compares it (DICOM PS3.5, 6.2; PS3.4, C.2.2.2).
+
+    Of a name, spaces around a component, empty components at the end and the case of letters tell
+    nobody apart: ``A^B`` is ``a ^b^^^``.
+    """
+    if tag != "PatientName":
+        return value.strip()
+    groups = [
+        "^".join(part.strip() for part in group.split("^")).rstrip("^")
+        for group in value.strip().split("=")
+    ]
+    return "=".join(groups).rstrip("=").casefold()
 
 
 def _text(value) -> str:

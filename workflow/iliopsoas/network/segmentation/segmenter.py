@@ -8,7 +8,7 @@ import numpy as np
 
 from iliopsoas.crops import CROP_SHAPE, coarsen, refine
 from iliopsoas.logs import log
-from iliopsoas.network import weights
+from iliopsoas.network import backend, weights
 from iliopsoas.network.architecture import is_out_of_memory, just_in_time
 from iliopsoas.status import InputError, Refused, Verdict
 
@@ -66,6 +66,7 @@ class Segmenter:
             As `weights.open_model`, and where the files are of different networks, or of
             one for other crops.
         """
+        log.info("segmentation: %s", backend.kernels())
         opened = [weights.open_model(path, sha256, precision) for path in paths]
         if not opened:
             raise InputError("segmentation: there is no weights file")

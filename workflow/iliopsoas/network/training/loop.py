@@ -11,7 +11,7 @@ import pandas as pd
 
 from iliopsoas import files
 from iliopsoas.logs import log
-from iliopsoas.network import augmentation, weights
+from iliopsoas.network import augmentation, backend, weights
 from iliopsoas.network.architecture import build_network, is_out_of_memory, just_in_time, logits
 from iliopsoas.network.training import checkpoint
 from iliopsoas.network.training.losses import LOSSES, dice_metric
@@ -105,6 +105,7 @@ def train(
         weights.load_into(model, folder / "model.h5")
         _write_lost(folder, done, indices, participants, what)
         return model
+    log.info("%s: %s", what, backend.kernels())
     trained = _compile(logits(model), recipe)
     history = checkpoint.restore(folder / "checkpoint.h5", trained, fingerprint) if resume else []
     if history:
