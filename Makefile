@@ -11,7 +11,7 @@ INSTALLED := .venv/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: help env demo paper plan example test test-all lint format docs lock config-docs clean egress hooks drift freeze
+.PHONY: help env demo paper starter plan example test test-all lint format docs lock config-docs clean egress hooks drift freeze
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ hooks: env ## Let git refuse participants' data in this clone
 
 paper: env ## The paper's tables and figures of 5,000 synthetic rows drawn with its published numbers
 	$(BIN)/iliopsoas paper results/paper
+
+starter: env ## Train the starter network again from its seeds, for hours; goes on where it was stopped
+	$(BIN)/python -m iliopsoas.network.starter
 
 plan: env ## CPU-hours, GPU-hours, disk and files of CONFIG, from the results of a PILOT
 	$(BIN)/iliopsoas plan $(CONFIG) --pilot $(PILOT)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from iliopsoas import config
 from iliopsoas.config import pages as config_pages
@@ -68,8 +69,8 @@ def test_the_template_for_real_data_has_the_published_sizes():
         ({"training": {"epochs": True}}, "training.epochs", "found yes"),
         ({"cohort": {"size": "many"}}, "cohort.size", "found 'many'"),
         ({"cohort": {"seed": -1}}, "cohort.seed", "greater than or equal to 0"),
-        ({"qc": {"max_components": float("nan")}}, "qc.max_components", "finite"),
-        ({"qc": {"max_components": -1}}, "qc.max_components", "found -1"),
+        ({"qc": {"max_loose_percent": float("nan")}}, "qc.max_loose_percent", "finite"),
+        ({"qc": {"max_loose_percent": -1}}, "qc.max_loose_percent", "found -1"),
         ({"qc": {"min_volume_ml": 900}}, "qc", "less than max_volume_ml, found 900 and 900"),
         ({"segmentation": {"threshold": 0}}, "segmentation.threshold", "greater than 0"),
         ({"crops": {"coarsen": 4}}, "crops.coarsen", "1, 2, 3 or 6"),
@@ -204,7 +205,7 @@ def test_masks_and_decisions_may_lie_beside_the_results():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"faults": ["swaped:4"]}, "unknown fault; known: bomb"),
+        ({"faults": ["swaped:4"]}, "unknown fault; known: body_part"),
         ({"faults": ["missing"]}, "expected missing:station"),
         ({"faults": ["missing:7"]}, "a station from 1 to 6"),
         ({"faults": ["truncated:0.5:1"]}, "expected truncated:[share]"),
@@ -293,3 +294,30 @@ def test_every_key_has_a_description():
 
 def test_template_keys_are_real_yaml():
     assert yaml.safe_load((ROOT / "config/ukbb.yaml").read_text())["network"]["base_filters"] == 8
+
+
+def test_a_preset_brings_its_labels_and_contradictions_are_refused():
+    method = config.OtherMethod(name="mm", folder="masks", preset="musclemap_2")
+    assert (method.left_labels, method.right_labels) == ([5121, 6141], [5122, 6142])
+    assert config.OtherMethod(name="own", folder="masks").left_labels == [1]
+    today, before = (
+        config.presets()[name]
+        for name in (
+            "totalsegmentator_total_mr",
+            "totalsegmentator_total_mr_before_2024_10",
+        )
+    )
+    assert (today["left"], before["left"]) == ([48], [46])
+    with pytest.raises(ValidationError, match="contradicts preset"):
+        config.OtherMethod(name="v", folder="m", preset="vibesegmentator_100", left_labels=[60])
+    with pytest.raises(ValidationError, match="expected one of"):
+        config.OtherMethod(name="v", folder="m", preset="vibesegmentator")
+
+
+def test_every_preset_stands_in_the_documentation():
+    page = (Path(__file__).resolve().parents[2] / "docs/quality-control.md").read_text()
+    for name, row in config.presets().items():
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| `{name}`"))
+        cells = [cell.strip() for cell in line.split("|")]
+        assert cells[4] == ", ".join(map(str, row["left"]))
+        assert cells[5] == ", ".join(map(str, row["right"]))

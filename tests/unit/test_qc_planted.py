@@ -155,8 +155,7 @@ def seams(stations):
     built = build_stations(in_memory(stations))
     target = stitch.choose_target(built)
     weights = stitch.station_weights(built, target)
-    record = {}
-    process._match_gains(built, process._take_planes(built, target), weights, target, record)
+    _, record = process._match_gains(built, process.take_planes(built, target), weights, target)
     return record
 
 

@@ -31,6 +31,7 @@ OTHER = {
     "cohort.exclusions": ["exclude.csv"],
     "segmentation.weights": "weights.h5",
     "segmentation.weights_sha256": "0" * 64,
+    "segmentation.threshold": 0.4,
     "statistics.flag_severities": ["serious"],
     "qc.decisions": "decisions.tsv",
     "landmarks.atlas": "atlas",

@@ -5,9 +5,9 @@ results as they are (speed, messages) leaves the version as it is.
 """
 
 STAGES = {
-    "phantom": 1,
+    "phantom": 2,
     "cohort": 2,
-    "dixon": 2,
+    "dixon": 3,
     "landmarks": 2,
     "crops": 2,
     "training": 1,

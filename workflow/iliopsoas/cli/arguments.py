@@ -14,6 +14,7 @@ exit codes:
 """
 MEASURE = """\
 examples:
+  iliopsoas measure scan.zip -o out      with the package's own starter network
   iliopsoas measure 1234567_20201_2_0.zip -o out --weights model.h5
   iliopsoas measure dicom_folder -o out --weights model.h5 --json
   iliopsoas measure water.nii.gz --fat fat.nii.gz -o out --weights model.h5
@@ -141,7 +142,8 @@ def _measure(command):
         type=Path,
         metavar="FILE",
         help="network weights, our own or the published .h5; default: the file that the "
-        "environment variable ILIOPSOAS_WEIGHTS names",
+        "environment variable ILIOPSOAS_WEIGHTS names, or `starter`, the package's own network, "
+        "which has seen synthetic people only",
     )
     command.add_argument(
         "--annotation",
@@ -175,7 +177,12 @@ def _measure(command):
         metavar="KG",
         help="for the invariant score of the reference",
     )
-    command.add_argument("--threshold", type=_share, default=0.5, help="of muscle (default 0.5)")
+    command.add_argument(
+        "--threshold",
+        type=_share,
+        help="probability from which a voxel is muscle (default: what the weights were calibrated "
+        "to, 0.5 where they name none)",
+    )
     command.add_argument(
         "--normalisation",
         choices=("published", "paper"),
@@ -307,6 +314,13 @@ def _between(low: float, high: float, unit: str):
         return value
 
     return number
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1000:
+        raise argparse.ArgumentTypeError(f"expected a positive number, found {text}")
+    return value
 
 
 def _share(text: str) -> float:

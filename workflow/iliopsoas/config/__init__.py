@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from iliopsoas import starter
 from iliopsoas.config import consistency
 from iliopsoas.config.section import Section
 from iliopsoas.config.sections import (
@@ -28,11 +29,21 @@ from iliopsoas.config.sections import (
     Statistics,
     Training,
     Volumes,
+    presets,
 )
 from iliopsoas.config.values import LocalPath, ResultsPath, Tag, Unique
 from iliopsoas.status import InputError
 
-__all__ = ["Config", "OtherMethod", "QualityControl", "Release", "Run", "Section", "load"]
+__all__ = [
+    "Config",
+    "OtherMethod",
+    "QualityControl",
+    "Release",
+    "Run",
+    "Section",
+    "load",
+    "presets",
+]
 
 
 class Config(Section):
@@ -68,6 +79,22 @@ class Config(Section):
     def _fits_together(self):
         if complaints := consistency.complaints(self):
             raise ValueError("\n".join(complaints))
+        return self
+
+    @model_validator(mode="after")
+    def _starter_where_nothing_else(self):
+        """Name the starter network's file where it is asked for, or nothing else can be used."""
+        weights = self.segmentation.weights
+        if weights is None and not any(release.annotations for release in self.releases):
+            weights = starter.NAME
+        if weights == starter.NAME:
+            if self.segmentation.ensemble:
+                raise ValueError(
+                    "segmentation.ensemble: expected annotations to train fold models on; without"
+                    " them the starter network is used, which is one"
+                )
+            chosen = self.segmentation.model_copy(update={"weights": str(starter.WEIGHTS)})
+            object.__setattr__(self, "segmentation", chosen)
         return self
 
 

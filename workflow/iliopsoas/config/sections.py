@@ -4,6 +4,9 @@ A value that a section can judge by itself is judged here; `iliopsoas.config.con
 sections together.
 """
 
+import csv
+from functools import cache
+from importlib import resources
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -214,6 +217,11 @@ class Training(Section):
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Arithmetic of training; the narrower ones need a GPU that has them."
     )
+    start: LocalPath | None = Field(
+        None,
+        description="Weights that training begins with: a file or `starter`, for a network of the"
+        " same filters and variant; random ones when empty, as in the paper.",
+    )
     sweep_rates: Unique[Positive] = Field(
         [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6],
         min_length=1,
@@ -227,12 +235,19 @@ class Segmentation(Section):
     """Network output to masks."""
 
     weights: LocalPath | None = Field(
-        None, description="Weights to use instead of training: our own or the published .h5."
+        None,
+        description="Weights to use instead of training: our own or the published .h5, or"
+        " `starter`, the package's own network, which has seen synthetic people only. Empty:"
+        " trained on the annotations or, where no release has any, `starter`.",
     )
     weights_sha256: Annotated[str, AfterValidator(values.sha256)] | None = Field(
         None, description="SHA-256 the weights file must have; none records it unchecked."
     )
-    threshold: OpenShare = Field(0.5, description="Probability from which a voxel is muscle.")
+    threshold: OpenShare | None = Field(
+        None,
+        description="Probability from which a voxel is muscle; when empty, what the weights were"
+        " calibrated to, or 0.5 where they name nothing.",
+    )
     batch_size: Count = Field(2, description="Crops per forward pass; a participant has two.")
     ensemble: bool = Field(
         False, description="Average the fold models' probabilities instead of the final model's."
@@ -312,6 +327,18 @@ class QualityControl(Section):
     min_swap_confidence: NotNegative = Field(
         1.0, description="Margin of the least certain fat-water decision."
     )
+    max_exchanged_ml: NotNegative = Field(
+        0, description="Regions that may be exchanged and were left as they are, ml."
+    )
+    max_exchanges_mended_ml: NotNegative = Field(
+        0, description="Exchanged regions put right without a flag, ml."
+    )
+    max_void_ml: Positive = Field(
+        10, description="Signal void beside a hip, ml; an implant's is 20 and more."
+    )
+    max_outline_cut_percent: NotNegative = Field(
+        10, description="Outline cut off by the field of view without a note, %."
+    )
     min_snr: NotNegative = Field(5, description="Signal-to-noise ratio.")
     min_seam_agreement: Share = Field(
         0.7, description="Correlation of stations' water share at the muscle's seams."
@@ -348,6 +375,18 @@ class QualityControl(Section):
         return self
 
 
+@cache
+def presets() -> dict[str, dict]:
+    """Tools whose label numbers are known: preset -> a row of presets.tsv, labels as lists."""
+    text = resources.files(__package__).joinpath("presets.tsv").read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines(), delimiter="\t")
+    numbers = ("left", "right")
+    return {
+        row["preset"]: row | {side: [int(n) for n in row[side].split(",")] for side in numbers}
+        for row in rows
+    }
+
+
 class OtherMethod(Section):
     """Iliopsoas masks of another tool, measured and judged like this run's."""
 
@@ -363,12 +402,33 @@ class OtherMethod(Section):
     right_file: str = Field(
         "{subject}.nii.gz", description="Likewise the right muscle; the same file or another."
     )
+    preset: str | None = Field(
+        None,
+        description="Tool and version whose label numbers are used, a name of "
+        "iliopsoas/config/presets.tsv such as vibesegmentator_100; instead of the labels below.",
+    )
     left_labels: list[Count] = Field(
         [1], min_length=1, description="Label values that are the left iliopsoas."
     )
     right_labels: list[Count] = Field(
         [2], min_length=1, description="Label values that are the right iliopsoas."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_of_preset(cls, given):
+        name = given.get("preset") if isinstance(given, dict) else None
+        if name is None:
+            return given
+        if name not in presets():
+            raise ValueError(f"preset: expected one of {sorted(presets())}, found {name!r}")
+        labels = {f"{side}_labels": presets()[name][side] for side in ("left", "right")}
+        for key, numbers in labels.items():
+            if given.get(key, numbers) != numbers:
+                raise ValueError(
+                    f"{key}: {given[key]} contradicts preset {name}, which has {numbers}"
+                )
+        return given | labels
 
     @field_validator("left_file", "right_file")
     @classmethod

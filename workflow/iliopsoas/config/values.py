@@ -22,6 +22,11 @@ Item = TypeVar("Item")
 # what the synthetic cohort can plant, with its arguments (iliopsoas.phantom); a test compares
 FAULTS = {
     "swapped": "station [leg]",
+    "exchanged": "station part",
+    "moved": "station millimetres",
+    "metal": "station side",
+    "masked": "station",
+    "body_part": "[part]",
     **dict.fromkeys(("noisy", "dim", "ghost", "missing", "repeated"), "station"),
     **dict.fromkeys(("missing_channel", "empty"), "station channel"),
     "drop_slice": "station channel [index]",
@@ -40,6 +45,7 @@ FAULTS = {
     **dict.fromkeys(
         ("rotated", "coronal", "shuffled_numbers", "letter_case", "newer_software", "no_dixon"), ""
     ),
+    "two_reconstructions": "",
     **dict.fromkeys(("wrong_body_part", "scouts", "report", "junk", "surplus", "traversal"), ""),
     **dict.fromkeys(("not_a_zip", "flipped_bytes"), ""),
 }

@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 
 from iliopsoas import files, grid
 from iliopsoas.masks.label_images import (
@@ -24,6 +25,7 @@ _SIDE_IN_WORDS = re.compile(r"(?<![a-z])(left|right|l|r)(?![a-z])", re.IGNORECAS
 _SIDE_IN_FILE = re.compile(r"(?<![a-z])(left|right|l|r)$", re.IGNORECASE)
 _SIDES_BY_LETTER = {"l": "left", "r": "right"}
 
+COLOURS = {"left": "0.90 0.10 0.29", "right": "0.26 0.39 0.85"}  # red, green, blue
 IN_BODY = 0.8  # least share of a mask that lies within the body
 
 
@@ -46,6 +48,46 @@ def export(water, folder, eid, instance) -> Path:
     grid.require_las(water, "water")
     path = Path(folder) / f"{files.subject_name(eid, instance)}_water.nii.gz"
     files.write_nifti(path, grid.las_image(np.asanyarray(water.dataobj), water.affine))
+    return path
+
+
+def export_mask(mask, affine, folder, eid, instance) -> Path:
+    """Write a mask to be corrected, beside the water image it belongs to.
+
+    Parameters
+    ----------
+    mask : ndarray of uint8, shape (x, y, z)
+        1 = left, 2 = right, in voxel order LAS.
+    affine : ndarray (4, 4)
+        Of the mask and the water image.
+    folder : path
+    eid, instance
+
+    Returns
+    -------
+    Path
+        ``<EID>_<instance>_proposed.seg.nrrd``, a segmentation of 3D Slicer that MITK and ITK-SNAP
+        open as well: its segments are named left and right and coloured. Corrected and saved
+        without ``_proposed`` in the folder of annotations it is an annotation.
+    """
+    image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(mask, np.uint8).T))
+    image.SetSpacing([float(abs(affine[k, k])) for k in range(3)])
+    image.SetOrigin([float(-affine[0, 3]), float(-affine[1, 3]), float(affine[2, 3])])  # LPS
+    image.SetDirection([1, 0, 0, 0, -1, 0, 0, 0, 1])
+    about = {"Segmentation_MasterRepresentation": "Binary labelmap"}
+    for number, (side, value) in enumerate(grid.SIDES.items()):
+        about |= {
+            f"Segment{number}_ID": side,
+            f"Segment{number}_Name": f"{side} iliopsoas",
+            f"Segment{number}_Color": COLOURS[side],
+            f"Segment{number}_LabelValue": str(value),
+            f"Segment{number}_Layer": "0",
+        }
+    for key, value in about.items():
+        image.SetMetaData(key, value)
+    path = Path(folder) / f"{files.subject_name(eid, instance)}_proposed.seg.nrrd"
+    with files.atomic(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=True)
     return path
 
 

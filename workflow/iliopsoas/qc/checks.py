@@ -186,6 +186,45 @@ def swap_uncertain(cohort):
 
 
 @check(
+    "max_exchanged_ml", "serious", "ml",
+    "fat and water may be exchanged in {value:.0f} ml inside a station, left as they are",
+    "physics: a jump of the fat fraction to its complement where the in-phase is smooth",
+)  # fmt: skip
+def exchange_doubtful(cohort):
+    """Volume of regions inside stations whose fat and water may be exchanged, not put right."""
+    return cohort.number("dixon.exchanges_doubtful_ml")
+
+
+@check(
+    "max_exchanges_mended_ml", "review", "ml",
+    "fat and water were exchanged in {value:.0f} ml inside a station, and put right", ANY,
+)  # fmt: skip
+def exchange_mended(cohort):
+    """Volume of regions inside stations whose fat and water were exchanged back."""
+    return cohort.number("dixon.exchanges_mended_ml")
+
+
+@check(
+    "max_void_ml", "serious", "ml",
+    "a signal void of {value:.0f} ml beside a hip, as an implant leaves it: volumes are affected",
+    "physics: an implant's void is 20 ml and more",
+)  # fmt: skip
+def metal_at_hip(cohort):
+    """Largest signal void in the body beside a hip, the worse side."""
+    return cohort.number("dixon.void_ml")
+
+
+@check(
+    "max_outline_cut_percent", "note", "%",
+    "the field of view cuts off {value:.0f} % of the body's outline in one station",
+    START,
+)  # fmt: skip
+def outline_cut(cohort):
+    """Share of the body's outline at the field of view's edge, the worst station."""
+    return cohort.number("dixon.outline_cut_percent")
+
+
+@check(
     None, "note", "stations", "{value:.0f} station(s) of the scan are missing", ANY,
     "recoh/pipeline: series_missing",
 )  # fmt: skip
