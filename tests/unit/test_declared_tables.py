@@ -149,7 +149,7 @@ class Everything(Evidence):
         self.has(name)
         self.asked.append(name)
         words = {"status": "ok", "sex": "female", "centre": "a"}
-        return pd.Series(words.get(name, np.arange(1.0, 41.0)), index=range(40))
+        return pd.Series(words.get(name, np.arange(1.0, 41.0)), index=range(40), name=name)
 
 
 @pytest.mark.filterwarnings("ignore:The design matrix is rank-deficient")
