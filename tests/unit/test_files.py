@@ -189,3 +189,21 @@ def test_files_of_a_move_that_was_cut_off_are_still_ours(tmp_path, monkeypatch):
     assert (folder / "a").exists()
     fill(folder, index="3")
     assert [p.name for p in folder.iterdir()] == ["index"]
+
+
+def test_a_file_of_ours_that_somebody_worked_on_is_theirs(tmp_path):
+    """A proposed mask, corrected in place, is neither replaced nor removed."""
+    folder = tmp_path / "annotation"
+
+    def write(**texts):
+        with files.owned_folder(folder) as part:
+            for name, text in texts.items():
+                (part / name).write_text(text)
+
+    write(first="proposed", second="proposed")
+    (folder / "first").write_text("corrected by hand")
+    with pytest.raises(InputError, match=r"changed since \(first\)"):
+        write(first="proposed anew", second="proposed anew")
+    write(second="proposed anew")
+    assert (folder / "first").read_text() == "corrected by hand"
+    assert (folder / "second").read_text() == "proposed anew"

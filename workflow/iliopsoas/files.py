@@ -180,8 +180,9 @@ def owned_folder(folder, alone: bool = False):
     """Yield an empty folder; what is written there takes the place of what we wrote before.
 
     A folder in which people work too: only files that an earlier call wrote are replaced or
-    removed. They are known by a record beside the folder, ``.<name>.written``, which holds hashes
-    of their names and so no participant's id.
+    removed, and not where somebody changed them since. They are known by a record beside the
+    folder, ``.<name>.written``, which holds hashes of their names and contents and so no
+    participant's id.
 
     Parameters
     ----------
@@ -197,27 +198,26 @@ def owned_folder(folder, alone: bool = False):
     """
     folder = Path(folder).resolve()
     record = folder.with_name(f".{folder.name}.written")
-    ours = set(record.read_text(encoding="utf-8").split()) if record.exists() else set()
+    ours = set(record.read_text(encoding="utf-8").splitlines()) if record.exists() else set()
     if alone:
-        _refuse(folder, [name for name in _within(folder) if _mark(name) not in ours])
+        _refuse(folder, [name for name in _within(folder) if _mark(folder, name) not in ours])
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
     try:
         yield part
         new = _within(part)
         there = _within(folder)
-        others = [name for name in there if _mark(name) not in ours]
+        others = [name for name in there if _mark(folder, name) not in ours]
         _refuse(folder, others if alone else sorted(set(others) & set(new)))
-        marks = set(map(_mark, new))
+        marks = {_mark(part, name) for name in new}
         # both while files move, so that after a kill all of them are still known as ours
         write_text(record, "\n".join(sorted(ours | marks)) + "\n")
         for name in new:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(part / name, folder / name)
-        for name in there:
-            if _mark(name) in ours - marks:
-                (folder / name).unlink()
-                _remove_empty(folder, (folder / name).parent)
+        for name in set(there) - set(new) - set(others):
+            (folder / name).unlink()
+            _remove_empty(folder, (folder / name).parent)
         write_text(record, "\n".join(sorted(marks)) + "\n")
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -230,16 +230,19 @@ def _within(folder: Path) -> list[str]:
     return sorted(name for name in names if name != ".snakemake_timestamp")
 
 
-def _mark(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:32]
+def _mark(folder: Path, name: str) -> str:
+    """A file as it is: a hash of its name, and one of its content."""
+    path = folder / name
+    content = sha256(path) if path.is_file() else ""
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:32]} {content[:32]}"
 
 
 def _refuse(folder: Path, names: list[str]) -> None:
     if names:
         shown = ", ".join(re.sub(r"\d{7,}", "#######", name) for name in names[:5])
         raise InputError(
-            f"{folder.name}: {len(names)} files there were not written by this workflow ({shown}); "
-            "expected only its own. Move them, or the whole folder, away"
+            f"{folder.name}: {len(names)} files there were not written by this workflow, or were "
+            f"changed since ({shown}); expected only its own. Move them, or the whole folder, away"
         )
 
 
