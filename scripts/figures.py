@@ -21,16 +21,14 @@ if __name__ == "__main__":  # worker processes import this file
             sample,
             folds,
             folder,
-            instance=snakemake.params.instance,
-            repeat_instance=snakemake.params.repeat_instance,
-            age_column=snakemake.params.age_column,
+            **snakemake.params.visits,
             dpi=snakemake.params.dpi,
             examples=analysis.overlays(snakemake.input.get("examples", [])),
         )
         for name, drawing in {
             "figure1": analysis.figure1(folds, manifests, results=results),
             "figure3": analysis.figure3(
-                volumes, sample, results=results, instance=snakemake.params.instance
+                volumes, sample, results=results, instance=snakemake.params.visits["instance"]
             ),
             "figureS1": analysis.figure_s1(volumes, results=results),
         }.items():

@@ -9,7 +9,6 @@ if __name__ == "__main__":  # worker processes import this file
             snakemake.input.manifests,
             snakemake.input.ledgers,
             snakemake.input.crops,
-            number=snakemake.params.folds,
-            seed=snakemake.params.seed,
+            **snakemake.params.deal,
         )
         files.write_tsv(snakemake.output.folds, table)

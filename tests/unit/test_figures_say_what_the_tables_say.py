@@ -1,14 +1,18 @@
 """Figures carry the numbers of the tables, and hide neither withheld values nor outliers."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from iliopsoas import statistics
-from iliopsoas.figures import against_paper, paper, scatter, shared
+from iliopsoas.figures import against_paper, scatter, shared
 from iliopsoas.figures.draw import draw, repeat_figure
 from iliopsoas.phantom.phenotypes import paper_folds
 from iliopsoas.statistics import cohort, comparison, repeat
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def words(drawing):
@@ -143,7 +147,7 @@ def test_colour_bars_of_crowded_panels_start_at_one_participant(make):
 
 
 def test_numbers_without_a_comparison_are_marked_not_dropped():
-    numbers = comparison.read_paper(paper.PAPER)
+    numbers = comparison.read_paper(ROOT / "resources/paper.tsv")
     every = comparison.paper_comparison(numbers, {})
     known = every["kind"].isin(against_paper.DRAWN)
     assert known.sum() > 60

@@ -17,7 +17,9 @@ HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load
 
 def settings(**sections) -> dict:
     base = {
-        "releases": [{"name": "r", "zips": "zips", "phenotypes": ["p.csv"]}],
+        "releases": [
+            {"name": "r", "zips": "zips", "phenotypes": ["p.csv"], "annotations": "masks"}
+        ],
         "cohort": {"size": "everyone", "shard_size": 5},
         "training": {"folds": 2, "epochs": 10, "samples_per_muscle": 4},
     }

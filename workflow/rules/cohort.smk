@@ -34,7 +34,7 @@ checkpoint cohort:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        version=STAGES["cohort"],
+        version=version_of("cohort"),
         releases=[release.model_dump(mode="json") for release in settings.releases],
         cohort=settings.cohort.model_dump(mode="json"),
         results=results_folder,

@@ -31,6 +31,13 @@ SEGMENTATION = settings.segmentation.model_dump(
 KEEPS_IMAGES = settings.run.keep == "everything"
 
 
+def version_of(stage):
+    """A stage's version as a parameter. With its name: Snakemake compares the parameters of a rule as
+    a set, in which a 2 that becomes a 3 hides behind another 3.
+    """
+    return f"{stage} {STAGES[stage]}"
+
+
 def result(path):
     """A path below the results folder."""
     return f"{settings.results}/{path}"

@@ -19,7 +19,7 @@ rule crops_shard:
         mem_mb=growing_per_thread(500 if KEEPS_IMAGES else 1500),
         runtime=minutes_for("crops"),
     params:
-        version=STAGES["crops"],
+        version=version_of("crops"),
         results=results_folder,
     script:
         "../../scripts/crops.py"

@@ -19,7 +19,7 @@ rule dixon_shard:
         mem_mb=growing_per_thread(1500),
         runtime=minutes_for("dixon"),
     params:
-        version=STAGES["dixon"],
+        version=version_of("dixon"),
         parameters=settings.dixon.model_dump(mode="json"),
         results=results_folder,
     script:

@@ -29,7 +29,7 @@ rule collect_egress:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        version=STAGES["egress"],
+        version=version_of("egress"),
         results=results_folder,
         options={
             "minimum": settings.statistics.min_cell,

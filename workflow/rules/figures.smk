@@ -59,13 +59,16 @@ rule figures:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        version=STAGES["figures"],
+        version=version_of("figures"),
         dpi=settings.figures.dpi,
         folder=subpath(output.comparison, parent=True),
         results=results_folder,
         tables=STATISTICS,
-        instance=settings.statistics.instance,
-        repeat_instance=settings.statistics.repeat_instance,
-        age_column=settings.statistics.age_column,
+        # together: apart, two visits that change places would be the same set of parameters
+        visits={
+            "instance": settings.statistics.instance,
+            "repeat_instance": settings.statistics.repeat_instance,
+            "age_column": settings.statistics.age_column,
+        },
     script:
         "../../scripts/figures.py"

@@ -18,7 +18,7 @@ rule landmarks_shard:
         mem_mb=growing_per_thread(1000),
         runtime=minutes_for("landmarks"),
     params:
-        version=STAGES["landmarks"],
+        version=version_of("landmarks"),
         parameters=settings.landmarks.model_dump(mode="json"),
         results=results_folder,
     script:

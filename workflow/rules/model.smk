@@ -43,9 +43,8 @@ checkpoint folds:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        version=STAGES["training"],
-        folds=settings.training.folds,
-        seed=settings.training.seed,
+        version=version_of("training"),
+        deal={"number": settings.training.folds, "seed": settings.training.seed},
     script:
         "../../scripts/folds.py"
 
@@ -80,7 +79,7 @@ rule train:
         mem_mb=growing(16000),
         runtime=growing(2880),
     params:
-        version=STAGES["training"],
+        version=version_of("training"),
         training={key: TRAINING[key] for key in TRAINING if key not in SWEEP},
         network=settings.network.model_dump(mode="json"),
         crop=settings.crops.model_dump(mode="json"),
@@ -107,7 +106,7 @@ rule validate:
         mem_mb=growing(12000),
         runtime=growing(240),
     params:
-        version=STAGES["segment"],
+        version=version_of("segment"),
         parameters=SEGMENTATION,
         crop=settings.crops.model_dump(mode="json"),
     script:
@@ -132,7 +131,7 @@ rule quality_rows:
         mem_mb=growing(12000),
         runtime=growing(240),
     params:
-        version=STAGES["qc"],
+        version=version_of("qc"),
         parameters=SEGMENTATION,
         crop=settings.crops.model_dump(mode="json"),
         seed=settings.training.seed,
@@ -179,7 +178,7 @@ rule learning_rate_sweep:
         mem_mb=growing(16000),
         runtime=growing(2880),
     params:
-        version=STAGES["training"],
+        version=version_of("training"),
         training=TRAINING,
         network=settings.network.model_dump(mode="json"),
         crop=settings.crops.model_dump(mode="json"),

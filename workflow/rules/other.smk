@@ -18,7 +18,7 @@ rule other_masks_shard:
         mem_mb=growing_per_thread(1500),
         runtime=minutes_for("volumes"),
     params:
-        version=STAGES["volumes"],
+        version=version_of("volumes"),
         method=lambda wildcards: OTHER_METHODS[wildcards.method].model_dump(),
         listing=masks_of_shard,
         results=results_folder,
@@ -43,7 +43,7 @@ rule other_volumes:
         mem_mb=growing(8000),
         runtime=growing(60),
     params:
-        version=STAGES["qc"],
+        version=version_of("qc"),
         qc=settings.qc.model_dump(mode="json", exclude={"decisions"}),
     script:
         "../../scripts/other_volumes.py"
@@ -79,7 +79,7 @@ rule other_statistics:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        version=STAGES["statistics"],
+        version=version_of("statistics"),
         statistics=settings.statistics.model_dump(mode="json"),
         folder=subpath(output.flow, parent=True),
         dpi=settings.figures.dpi,

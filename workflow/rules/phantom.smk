@@ -14,7 +14,7 @@ rule phantom:
         mem_mb=growing_per_thread(1500),
         runtime=growing(240),
     params:
-        version=STAGES["phantom"],
+        version=version_of("phantom"),
         phantom=settings.phantom.model_dump(mode="json"),
     script:
         "../../scripts/phantom.py"
@@ -34,7 +34,7 @@ rule recovery:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        version=STAGES["phantom"],
+        version=version_of("phantom"),
         folder=subpath(input.truth, parent=True),
         results=results_folder,
     script:

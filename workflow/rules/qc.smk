@@ -30,7 +30,7 @@ rule qc_flags:
         mem_mb=growing(8000),
         runtime=growing(60),
     params:
-        version=STAGES["qc"],
+        version=version_of("qc"),
         qc=settings.qc.model_dump(mode="json", exclude={"decisions"}),
         tables=QC_TABLES,
     script:
@@ -54,7 +54,7 @@ rule review_page:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        version=STAGES["qc"],
+        version=version_of("qc"),
         results=results_folder,
     script:
         "../../scripts/review_page.py"

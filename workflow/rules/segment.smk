@@ -17,7 +17,7 @@ if settings.segmentation.weights:
             mem_mb=growing(3000),
             runtime=growing(10),
         params:
-            version=STAGES["segment"],
+            version=version_of("segment"),
             parameters=SEGMENTATION,
             sha256=settings.segmentation.weights_sha256,
             crop=settings.crops.model_dump(mode="json"),
@@ -44,7 +44,7 @@ rule segment_shard:
         mem_mb=growing(12000),
         runtime=minutes_for("segment"),
     params:
-        version=STAGES["segment"],
+        version=version_of("segment"),
         parameters=SEGMENTATION,
         crop=settings.crops.model_dump(mode="json"),
         results=results_folder,

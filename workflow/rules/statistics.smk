@@ -36,7 +36,7 @@ rule statistics:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        version=STAGES["statistics"],
+        version=version_of("statistics"),
         statistics=settings.statistics.model_dump(mode="json"),
         folder=subpath(output.flow, parent=True),
         others=list(OTHER_METHODS),

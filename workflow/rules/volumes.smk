@@ -17,7 +17,7 @@ rule volumes_shard:
         mem_mb=growing_per_thread(1000 if KEEPS_IMAGES else 1500),
         runtime=minutes_for("volumes"),
     params:
-        version=STAGES["volumes"],
+        version=version_of("volumes"),
         results=results_folder,
         volumes=settings.volumes.model_dump(mode="json"),
     script:
@@ -43,7 +43,7 @@ rule collect_volumes:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        version=STAGES["volumes"],
+        version=version_of("volumes"),
     script:
         "../../scripts/collect_volumes.py"
 

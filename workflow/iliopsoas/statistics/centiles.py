@@ -169,7 +169,9 @@ def invariant(sex_rows: pd.DataFrame, y: str) -> dict:
     rows = sex_rows[[y, "height_cm", "weight_kg"]].astype(float).dropna()
     if len(rows) < 10:
         raise InputError(f"{len(rows)} participants with height and weight; 10 are needed")
-    model = sm.OLS(rows[y], sm.add_constant(rows[["height_cm", "weight_kg"]])).fit()
+    model = sm.OLS(
+        rows[y], sm.add_constant(rows[["height_cm", "weight_kg"]], has_constant="add")
+    ).fit()
     return {
         "n": len(rows),
         "coefficients": model.params.tolist(),
@@ -397,7 +399,9 @@ def allometry(table: pd.DataFrame) -> pd.DataFrame:
             part = part[(part[column] > 0) & (part["height_cm"] > 0)]
             for adjustment, names in (("none", []), ("age", ["age"])):
                 row = {"measure": column, "sex": sex, "adjustment": adjustment, "n": len(part)}
-                design = sm.add_constant(part[names].assign(height=np.log(part["height_cm"] / 100)))
+                design = sm.add_constant(
+                    part[names].assign(height=np.log(part["height_cm"] / 100)), has_constant="add"
+                )
                 if len(part) < 10 or np.linalg.matrix_rank(design) < design.shape[1]:
                     rows.append(row | {"note": "too few participants, or no variation"})
                     continue
