@@ -287,8 +287,9 @@ def attacked(request):
     others = {"shares": report.shares(world.all, verdicts), "balance": balance_of(world)}
     out = {}
     for name, table in (exact | others).items():
-        path = {"shares": "qc/shares", "balance": "cohort/balance"}.get(name)
-        out[name] = tables.release(path or f"statistics/{name}", table, SMALL, context)
+        path = {"shares": "qc/shares", "balance": "cohort/balance"}.get(name, f"statistics/{name}")
+        if path in tables.released():
+            out[name] = tables.release(path, table, SMALL, context)
     return world, exact, out
 
 
