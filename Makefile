@@ -4,12 +4,14 @@ CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 CONFIG ?= config/ukbb.yaml
 PILOT ?= results/demo
 BIN := .venv/bin
+# The interpreter behind an activated .venv, which has no pip and is made anew under its own feet.
+BASE = "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
 INSTALLED := .venv/.installed
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: help env demo paper plan example test test-all lint format docs lock config-docs clean egress hooks drift freeze
+.PHONY: help env demo demo-full paper starter plan example test test-all lint format docs lock config-docs clean egress hooks drift freeze
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -19,14 +21,20 @@ env: $(INSTALLED) ## The pinned environment under .venv
 $(INSTALLED): envs/requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
 	  'Python 3.11 to 3.13 is needed, this is %d.%d; name another with make PYTHON=python3.12' % v)"
-	$(PYTHON) -m venv --clear --without-pip .venv
-	$(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check -r envs/requirements.txt
-	$(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check \
+	$(BASE) -m venv --clear --without-pip .venv
+	$(BASE) -m pip --python $(BIN)/python install -q --disable-pip-version-check -r envs/requirements.txt
+	$(BASE) -m pip --python $(BIN)/python install -q --disable-pip-version-check \
 	  --no-deps --no-build-isolation -e .
 	@touch $(INSTALLED)
 
 demo: env ## The whole workflow on the synthetic cohort, with report
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1
+	@echo
+	@cat results/demo/summary.md
+
+demo-full: env ## The same with a network trained from random weights, which takes longer
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 \
+	  --configfile config/config.yaml config/from-scratch.yaml
 	@echo
 	@cat results/demo/summary.md
 
@@ -45,7 +53,10 @@ hooks: env ## Let git refuse participants' data in this clone
 	git config core.hooksPath hooks
 
 paper: env ## The paper's tables and figures of 5,000 synthetic rows drawn with its published numbers
-	$(BIN)/python -m iliopsoas.figures.paper results/paper
+	$(BIN)/iliopsoas paper results/paper
+
+starter: env ## Train the starter network again from its seeds, for hours; goes on where it was stopped
+	$(BIN)/python -m iliopsoas.network.starter
 
 plan: env ## CPU-hours, GPU-hours, disk and files of CONFIG, from the results of a PILOT
 	$(BIN)/iliopsoas plan $(CONFIG) --pilot $(PILOT)
@@ -81,10 +92,9 @@ lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-header \
 	  --no-emit-index-url --no-annotate --extra gpu --extra slurm pyproject.toml -o envs/requirements-gpu.txt
 
-config-docs: env ## Generate the configuration's schema and key list, and tables of the documentation
-	$(BIN)/python -m iliopsoas.config.pages workflow/schemas/config.schema.json config/README.md
-	$(BIN)/python -m iliopsoas.reporting.documents docs/quality-control.md
+config-docs: env ## Generate the list of configuration keys, and tables of the documentation
+	$(BIN)/iliopsoas pages
 	$(BIN)/python tests/workflow/rerun_table.py docs/reruns.md
 
-clean: ## Remove results and the synthetic cohort (not the environment)
-	rm -rf results resources/phantom .snakemake
+clean: ## Remove the demo's results and its synthetic cohort, nothing else
+	rm -rf results/demo resources/phantom

@@ -25,6 +25,8 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMB
 
 import numpy as np  # noqa: E402  (after the thread settings)
 
+from iliopsoas.machine import processor  # noqa: E402
+
 SHAPES = {"thin": 19.0, "usual": 27.0, "large": 40.0}
 
 
@@ -235,12 +237,7 @@ def measured(what: str, path: Path) -> tuple[dict, float]:
 
 
 def machine() -> str:
-    model = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].split(":")[1].strip() if names else model
-    return f"{model}, one thread, Python {platform.python_version()}, {platform.system()}"
+    return f"{processor()}, one thread, Python {platform.python_version()}, {platform.system()}"
 
 
 def main() -> None:
@@ -275,7 +272,7 @@ def main() -> None:
     text = "\n".join(lines) + "\n"
     print(text)
     if options.output:
-        options.output.write_text(text)
+        options.output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How fast the network is here: matrix products, forward pass, training step, zip-free pipeline.
 
     python benchmarks/network.py [--participants 2] [--precision float32] [--no-xla]
+    python benchmarks/network.py --kernels     TensorFlow's own kernels against oneDNN's, no more
 
 Prints tables in Markdown; every number is measured in this one run. The baseline does what
 the published notebook does: one participant after another, load, predict, write. Inputs are
@@ -8,15 +9,17 @@ noise of the right size, since no time depends on the content.
 """
 
 import argparse
+import json
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import nibabel as nib
 import numpy as np
 import psutil
@@ -25,9 +28,10 @@ from scipy import ndimage
 from iliopsoas import crops, files, grid
 from iliopsoas.crops import CropReader, Crops, CropWriter
 from iliopsoas.network import architecture as network
-from iliopsoas.network import segmentation
+from iliopsoas.network import backend, segmentation
 from iliopsoas.network.training import Recipe, loop
 
+keras = network.keras  # as the package imports it
 LANDMARKS = {"1": (60, 80, 350), "2": (170, 80, 350), "11": (70, 80, 160), "12": (150, 80, 160)}
 TRAINING_SAMPLES = 2880 * 100  # the paper's training of one model
 
@@ -66,6 +70,45 @@ def head(title: str, *cells) -> None:
     print(f"\n## {title}\n")
     row(*cells)
     row(*["---"] * len(cells))
+
+
+def convolution_rates() -> dict[int, float]:
+    """10^9 operations per second of 5 x 5 x 5 convolutions, by channels."""
+    rates = {}
+    for channels, size in {
+        8: (96, 96, 96),
+        16: (48, 48, 96),
+        32: (24, 48, 48),
+        64: (24,) * 3,
+    }.items():
+        inputs = keras.Input((*size, channels))
+        layer = keras.layers.Conv3D(channels, 5, padding="same")
+        model = keras.Model(inputs, layer(inputs))
+        model.jit_compile = False
+        x = np.zeros((1, *size, channels), "float32")
+        work = 2 * 125 * channels**2 * np.prod(size, dtype=float)
+        rates[channels] = work / seconds(lambda model=model, x=x: model.predict_on_batch(x)) / 1e9
+    return rates
+
+
+def kernels() -> None:
+    """The same convolutions with oneDNN off and on, each in a process of its own."""
+    code = "import json, network; print(json.dumps(network.convolution_rates()))"
+    rates = []
+    for setting in ("0", "1"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parent,
+            env=os.environ | {backend.ONEDNN: setting},
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        )
+        rates.append(json.loads(done.stdout.splitlines()[-1]))
+    head("Kernels, 5 x 5 x 5", "channels", "GFLOP/s without oneDNN", "with", "ratio")
+    for channels, off in rates[0].items():
+        on = rates[1][channels]
+        row(channels, f"{off:.0f}", f"{on:.0f}", f"{on / off:.1f}")
 
 
 def forward(precision: str, crop, xla: bool, peak: float) -> None:
@@ -220,15 +263,20 @@ def main() -> None:
     parser.add_argument("--matrix", type=int, default=2048, help="size of the matrix product")
     parser.add_argument("--no-xla", action="store_true", help="leave Keras's slow default out")
     parser.add_argument("--no-training", action="store_true")
+    parser.add_argument("--kernels", action="store_true", help="compare kernels, no more")
     options = parser.parse_args()
     devices = keras.distribution.list_devices("gpu") if keras.backend.backend() != "torch" else []
     load = os.getloadavg()[0]
     print(
-        f"Keras {keras.__version__} on {keras.backend.backend()}, {options.precision}; "
+        f"{backend.kernels()}, {options.precision}; "
         f"crops of {96 // options.coarsen} x {96 // options.coarsen} x "
         f"{192 // options.coarsen}, {len(devices)} GPU, {psutil.cpu_count()} CPU cores; "
         f"other load at the start {load:.1f}"
     )
+    if keras.backend.backend() == "tensorflow":
+        kernels()
+    if options.kernels:
+        return
     head("Matrix product", "type", "GFLOP/s")
     rates = {dtype: matrix_gflops(dtype, options.matrix) for dtype in ("float32", "bfloat16")}
     for dtype, rate in rates.items():

@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 import yaml
 
+from iliopsoas.machine import processor
 from iliopsoas.versions import IMAGE_STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,12 +139,12 @@ def rows_of(lines) -> str:
 
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def plan(command: list[str], folder: Path, limit_s: float) -> dict:
     """Run a plan; jobs, seconds, largest memory in MB, and whether it was stopped."""
-    with open(folder / "plan.log", "w") as log:
+    with open(folder / "plan.log", "w", encoding="utf-8") as log:
         start = time.perf_counter()
         process = subprocess.Popen(
             [*command, "--quiet", "rules"], cwd=folder, stdout=log, stderr=subprocess.STDOUT
@@ -158,7 +159,7 @@ def plan(command: list[str], folder: Path, limit_s: float) -> dict:
                 process.kill()
             time.sleep(0.1)
         seconds = time.perf_counter() - start
-    text = (folder / "plan.log").read_text()
+    text = (folder / "plan.log").read_text(encoding="utf-8")
     if status and not stopped:
         raise SystemExit(f"the plan failed:\n{text[-3000:]}")
     total = re.search(r"^total\s+(\d+)", text, re.MULTILINE)
@@ -169,13 +170,6 @@ def plan(command: list[str], folder: Path, limit_s: float) -> dict:
         "memory_mb": usage.ru_maxrss / 1024,
         "stopped": stopped,
     }
-
-
-def processor() -> str:
-    try:
-        return re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
-    except (OSError, TypeError):
-        return platform.processor()
 
 
 def main() -> None:

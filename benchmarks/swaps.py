@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402  (after the thread settings)
 from iliopsoas import grid  # noqa: E402
 from iliopsoas.config import Dixon  # noqa: E402
 from iliopsoas.dixon import process, stitch, swaps  # noqa: E402
-from iliopsoas.dixon.series import Station  # noqa: E402
+from iliopsoas.dixon.series import Slab  # noqa: E402
 from iliopsoas.phantom import acquisition, anatomy  # noqa: E402
 from iliopsoas.phantom.traits import Traits  # noqa: E402
 
@@ -30,7 +30,7 @@ UNITS = ("1", "2", "3", "4", "5left", "5right", "6left", "6right")
 BMIS = (16, 17, 18.5, 20, 22, 25, 28, 32, 36, 42, 48, 55)
 
 
-def as_read(station) -> Station:
+def as_read(station) -> Slab:
     """An acquired station as `build_stations` would give it."""
     channels = {
         channel: np.ascontiguousarray(station.arrays[channel][:, ::-1]).astype(np.float32)
@@ -39,7 +39,7 @@ def as_read(station) -> Station:
     x, y, z = station.position_lps[0]
     rows = channels["W"].shape[1]
     step = grid.IN_PLANE_MM
-    return Station(
+    return Slab(
         number=station.number,
         channels=channels,
         origin=np.array([-x, -(y + (rows - 1) * step), z]),
@@ -50,7 +50,7 @@ def as_read(station) -> Station:
     )
 
 
-def shade(station: Station, rng) -> None:
+def shade(station: Slab, rng) -> None:
     shape = station.channels["W"].shape
     z, y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
     a = rng.normal(0, 0.25, 4).astype(np.float32)
@@ -82,7 +82,7 @@ def trial(number: int):
     for station in stations:
         shade(station, rng)
     target = stitch.choose_target(stations)
-    planes = process._take_planes(stations, target)
+    planes = process.take_planes(stations, target)
     return bmi, sex, planted, swaps.detect(stations, planes, target)
 
 
@@ -103,13 +103,14 @@ def main() -> None:
             counts["not built"] += 1
             continue
         for unit in UNITS:
-            doubtful = found.confidence[unit] < limit
-            right = found.swapped[unit] == planted[unit]
+            margins_of = [v for name, v in found.confidence.items() if name.startswith(unit)]
+            doubtful = min(margins_of) < limit
+            right = (unit in found.titles) == planted[unit]
             kind = "planted" if planted[unit] else "unplanted"
             counts[kind] += 1
             counts[f"{kind} {'uncertain' if doubtful else 'right' if right else 'wrong'}"] += 1
         margins.setdefault(bmi, []).append(min(found.confidence.values()))
-        wrong = [unit for unit in UNITS if found.swapped[unit] != planted[unit]]
+        wrong = [unit for unit in UNITS if (unit in found.titles) != planted[unit]]
         print(f"{number}\t{bmi}\t{sex}\t{margins[bmi][-1]:.2f}\t{wrong}", flush=True,
               file=sys.stderr)  # fmt: skip
     lines = [f"# Swaps on {sum(map(len, margins.values()))} phantoms", ""]
@@ -128,7 +129,7 @@ def main() -> None:
     text = "\n".join(lines) + "\n"
     print(text)
     if options.output:
-        options.output.write_text(text)
+        options.output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

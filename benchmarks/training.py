@@ -9,7 +9,6 @@ judged on the participants of the fold it did not see.
 
 import argparse
 import os
-import platform
 import tempfile
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pandas as pd
 
 from iliopsoas import files
 from iliopsoas.crops import CropReader
+from iliopsoas.machine import processor
 from iliopsoas.network import segmentation, training
 
 PAPER = {"loss": "dice", "schedule": "constant", "on_the_fly": False, "samples_per_muscle": 16}
@@ -59,12 +59,7 @@ def cross_validate(reader, subjects, fold, recipe, factor, folder) -> pd.DataFra
 
 
 def machine() -> str:
-    names = [
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+    return f"{processor()}, {os.cpu_count()} cores"
 
 
 def main() -> None:

@@ -13,4 +13,7 @@ if __name__ == "__main__":  # worker processes import this file
             Path(snakemake.output.table).parent,
             number=snakemake.params.number,
             results=snakemake.params.results,
+            weights=snakemake.input.weights,
+            parameters=snakemake.params.parameters | {"batch_size": 2},
+            crop=snakemake.params.crop,
         )

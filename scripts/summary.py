@@ -15,6 +15,7 @@ if __name__ == "__main__":  # worker processes import this file
             files.read_tsv(recovery) if recovery else None,
             summary.withdrawn_from_models(snakemake.params.results),
             files.read_tsv(snakemake.input.table_report),
+            files.read_tsv(snakemake.input.cross_validation),
         )
         logs.log.info("\n%s", text)
         summary.check(sample, volumes, snakemake.params.max_failed_share)

@@ -82,6 +82,8 @@ def fit(bodies) -> dict:
     model["shoulder_height"] = ridge(features, heights, 0.01)
     model["shoulder_outward_share"] = round(float(np.median(outward)), 4)
     model["shoulder_forward"] = round(float(np.median(ahead)), 3)
+    width = [(known["2"][0] - known["1"][0]) / 2 for _, known in bodies]
+    model["shoulder_half_distance"] = round(float(np.mean(width)), 3)
 
     with_knees = [i for i, (_, known) in enumerate(bodies) if "21" in known and "22" in known]
     model["knee_height"] = ridge(
@@ -131,7 +133,7 @@ def left_out(bodies, groups) -> list[dict]:
         model = fit(kept)
         for i, (shape, known) in enumerate(bodies):
             if groups[i] == group:
-                result[i] = errors(coarse.locate(shape, model), known)
+                result[i] = errors(coarse.joints(shape, model), known)
     return result
 
 

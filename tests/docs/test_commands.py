@@ -43,7 +43,7 @@ class Block:
 
 def blocks_of(page: Path) -> list[Block]:
     """Shell blocks of a page, with their marks; a fence inside another is text."""
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     found = []
     for match in FENCE.finditer(text):
         if match["language"] not in SHELL:

@@ -175,6 +175,8 @@ def in_memory(stations):
                         rows=pixels.shape[0],
                         columns=pixels.shape[1],
                         when=("20160203", second, index),
+                        acquired=second,
+                        reconstruction=("DIXON", "PRIMARY"),
                         software="syngo MR D13",
                         body_part="ABDOMEN",
                         person={},

@@ -213,6 +213,18 @@ def test_mask_drawn_on_the_exported_water_image(tmp_path, truth, body):
     np.testing.assert_array_equal(annotations.read(paths, water, body), truth)
 
 
+def test_an_exported_mask_comes_back_as_it_was_with_its_sides_named(tmp_path, truth, body):
+    water = grid.las_image(np.ones(SHAPE, np.int16), AFFINE)
+    path = annotations.export_mask(truth, AFFINE, tmp_path, "1000001", "2")
+    assert index_masks(tmp_path).empty  # nobody has looked at it yet
+    corrected = path.rename(tmp_path / "1000001_2.seg.nrrd")
+    np.testing.assert_array_equal(annotations.read(corrected, water, body), truth)
+    header = corrected.read_bytes()[:2000]
+    for line in (b"Segment0_Name:=left iliopsoas", b"Segment1_LabelValue:=2", b"Segment1_Color:="):
+        assert line in header
+    assert b"1000001" not in header
+
+
 # --- what is refused ----------------------------------------------------------------------------
 
 

@@ -6,7 +6,9 @@ import zipfile
 
 import dixon_zip as dz
 import numpy as np
+import pydicom
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -205,11 +207,105 @@ def test_no_dixon_series(tmp_path):
     assert refused(path).verdict is Verdict.NO_DIXON_SERIES
 
 
-def test_wrong_body_part(tmp_path, items):
-    for item in items:
-        item[-1].BodyPartExamined = "HEAD"
-    path = dz.write_zip(tmp_path / "a.zip", items)
+def test_another_body_part_without_dixon_series(tmp_path):
+    scout = dz.dataset(3, "in", 0, np.zeros((64, 64)), "1.8", SeriesDescription="localizer")
+    scout.BodyPartExamined = "HEAD"
+    path = dz.write_zip(tmp_path / "a.zip", [(scout,)])
     assert refused(path).verdict is Verdict.WRONG_BODY_PART
+
+
+@pytest.mark.parametrize("name", ["ABCDEFGH^Bio^^^", "abcdefgh^BIO", " ABCDEFGH ^Bio=", ""])
+def test_names_that_the_standard_calls_equal_are_one_person(tmp_path, items, name):
+    items[0][-1].PatientName = name
+    assert open_scan(dz.write_zip(tmp_path / "a.zip", items)).slices
+
+
+@pytest.mark.parametrize("name", ["ABCDEFGH^Bio^A", "ABCDEFGH", "ABCDEFGI^Bio"])
+def test_another_name_is_another_person(tmp_path, items, name):
+    items[0][-1].PatientName = name
+    assert refused(dz.write_zip(tmp_path / "a.zip", items)).verdict is Verdict.SEVERAL_PEOPLE
+
+
+def test_the_body_part_named_in_a_dixon_scan_decides_nothing_here(tmp_path, items):
+    for item in items:
+        item[-1].BodyPartExamined = "HEART"
+    scan = open_scan(dz.write_zip(tmp_path / "a.zip", items))
+    assert len(scan.slices) == len(items)
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("abcdefgh^bio", True),
+        ("ABCDEFGH^Bio^^^", True),
+        (" ABCDEFGH ^Bio ", True),
+        ("ABCDEFGH^Bio=ideographic", True),
+        ("ABCDEFGI^Bio", False),
+    ],
+)
+def test_one_name_in_the_spellings_of_the_standard(tmp_path, items, name, same):
+    items[0][-1].PatientName = name
+    path = dz.write_zip(tmp_path / "a.zip", items)
+    if same:
+        assert len(open_scan(path).slices) == len(items)
+    else:
+        assert refused(path).verdict is Verdict.SEVERAL_PEOPLE
+
+
+def enhanced(items, whole=True):
+    """The slices of one series as an enhanced multi-frame image."""
+    first = items[0][-1]
+    made = dz.dataset(3, "in", 0, np.zeros((4, 4)), "1.9")
+    for element in first:
+        made[element.tag] = element
+    made.SOPClassUID = pydicom.uid.EnhancedMRImageStorage
+    made.NumberOfFrames = len(items)
+    made.PixelData = b"".join(item[-1].PixelData for item in items)
+    shared, frames = Dataset(), []
+    measures, orientation = Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = first.PixelSpacing, first.SliceThickness
+    orientation.ImageOrientationPatient = first.ImageOrientationPatient
+    shared.PixelMeasuresSequence = [measures]
+    shared.PlaneOrientationSequence = [orientation]
+    for item in items:
+        frame, place = Dataset(), Dataset()
+        place.ImagePositionPatient = item[-1].ImagePositionPatient
+        frame.PlanePositionSequence = [place] if whole else []
+        frames.append(frame)
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        delattr(made, name)
+    made.SharedFunctionalGroupsSequence = [shared]
+    made.PerFrameFunctionalGroupsSequence = frames
+    return made
+
+
+def by_channel(items):
+    groups = {}
+    for item in items:
+        groups.setdefault(item[:2], []).append(item)
+    return list(groups.values())
+
+
+def test_enhanced_multi_frame_images_are_read_as_their_slices(tmp_path, items):
+    plain = open_scan(dz.write_zip(tmp_path / "a.zip", items)).slices
+    whole = [(enhanced(group),) for group in by_channel(items)]
+    read = open_scan(dz.write_zip(tmp_path / "b.zip", whole)).slices
+
+    def key(item):
+        return item.channel, float(item.position[2])
+
+    assert sorted(map(key, plain)) == sorted(map(key, read))
+    for a, b in zip(sorted(plain, key=key), sorted(read, key=key), strict=True):
+        np.testing.assert_array_equal(a.pixels(), b.pixels())
+        np.testing.assert_array_equal(a.position, b.position)
+        assert (a.spacing, a.channel) == (b.spacing, b.channel)
+
+
+def test_a_multi_frame_image_without_places_is_refused_by_name(tmp_path, items):
+    path = dz.write_zip(tmp_path / "a.zip", [(enhanced(by_channel(items)[0], whole=False),)])
+    error = refused(path)
+    assert error.verdict is Verdict.NO_DIXON_SERIES
+    assert "multi-frame" in error.message
 
 
 def test_two_people_are_refused_and_not_named(tmp_path, items):

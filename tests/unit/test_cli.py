@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas import cli, files, grid
+from iliopsoas import cli, files, grid, starter
 from iliopsoas.status import Refused, Verdict
 
 
@@ -106,12 +106,19 @@ def test_logging_is_left_as_it_was(capsys):
 # -- measure ---------------------------------------------------------------------------
 
 
-def test_measure_needs_weights_or_annotation(tmp_path, capsys, monkeypatch):
+def test_measure_without_weights_uses_the_starter(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("ILIOPSOAS_WEIGHTS", raising=False)
-    code, _, err = run(capsys, "measure", tmp_path / "a.zip", "-o", tmp_path / "out")
-    assert code == cli.REFUSED
-    assert "--weights" in err
-    assert not (tmp_path / "out").exists()
+    used = []
+
+    def measure(options, weights, output, record, reference=None):
+        used.append(weights)
+        return {}, ""
+
+    monkeypatch.setattr("iliopsoas.cli.measure_command._measure", measure)
+    for number, more in enumerate([[], ["--weights", "starter"], ["--annotation", "mask.nrrd"]]):
+        code, _, err = run(capsys, "measure", "a.zip", "-o", tmp_path / str(number), *more)
+        assert code == cli.OK, err
+    assert used == [starter.WEIGHTS, starter.WEIGHTS, None]  # a manual mask is measured itself
 
 
 def test_a_reference_needs_to_know_whom_it_scores(tmp_path, capsys, mask_file):

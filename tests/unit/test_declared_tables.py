@@ -15,10 +15,10 @@ from iliopsoas.masks import volumes
 from iliopsoas.phantom.phenotypes import paper_cohort
 from iliopsoas.qc import evidence, flags, quality
 from iliopsoas.qc.checks import CHECKS
+from iliopsoas.qc.registry import Evidence
 from iliopsoas.sampling import record
 from iliopsoas.sampling.plan import MANIFEST_COLUMNS, SAMPLE_COLUMNS
 from iliopsoas.status import InputError
-from iliopsoas.versions import IMAGE_STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -139,68 +139,31 @@ def test_places_in_names_stand_for_one_word():
     ]
 
 
-class Watched(pd.DataFrame):
-    """A table that remembers which of its columns were asked for."""
+class Everything(Evidence):
+    """A run that knows everything a stage may write."""
 
-    _metadata = ("asked",)
+    def has(self, name):
+        return super().has(name) or True  # a name that is not declared raises
 
-    @property
-    def _constructor(self):
-        return Watched
-
-    def __contains__(self, name):
-        self.attrs["asked"].add(name)
-        return super().__contains__(name)
-
-    def __getitem__(self, name):
-        if isinstance(name, str):
-            self.attrs["asked"].add(name)
-        return super().__getitem__(name)
-
-    def get(self, name, default=None):
-        self.attrs["asked"].add(name)
-        return super().get(name, default)
-
-
-def known_to_checks() -> set:
-    """Columns of the cohort table of `evidence.cohort`, by the declarations."""
-    known = {"quality.predicted_dice"}
-    for path in ("cohort/sample.tsv", "volumes.tsv"):
-        known |= set(tables.table_of(path).columns)
-    for stage in IMAGE_STAGES:
-        declared = tables.table_of(f"shards/demo-0001/{stage}.tsv")
-        known |= {f"{stage}.{name}" for name in declared.columns}
-    return known
-
-
-def declared_for_checks(name: str) -> bool:
-    stage, _, column = name.partition(".")
-    if not column or stage == "quality":
-        return name in known_to_checks()
-    return tables.table_of(f"shards/demo-0001/{stage}.tsv").declared(column) is not None
-
-
-def undeclared_reads(value, columns=()) -> list[str]:
-    """Columns that a check asks for and no stage writes."""
-    cohort = Watched({name: np.arange(1.0, 41.0) for name in {*known_to_checks(), *columns}})
-    cohort["status"], cohort["sex"], cohort["centre"] = "ok", "female", "a"
-    cohort.attrs["asked"] = set()
-    value(cohort)
-    asked = sorted(name for name in cohort.attrs["asked"] if isinstance(name, str))
-    return [name for name in asked if not declared_for_checks(name)]
+    def column(self, name):
+        self.has(name)
+        self.asked.append(name)
+        words = {"status": "ok", "sex": "female", "centre": "a"}
+        return pd.Series(words.get(name, np.arange(1.0, 41.0)), index=range(40), name=name)
 
 
 @pytest.mark.filterwarnings("ignore:The design matrix is rank-deficient")
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_check_reads_only_columns_that_a_stage_writes(name):
-    needs = {column for need in CHECKS[name].needs for column in need.split("|")}
-    assert all(map(declared_for_checks, needs)), needs
-    assert undeclared_reads(CHECKS[name].value, needs) == []
+    everything = Everything(pd.DataFrame(index=range(40)))
+    assert len(CHECKS[name].value(everything)) == 40
+    assert everything.asked
 
 
 def test_a_check_that_reads_a_misspelt_column_is_found():
-    assert undeclared_reads(lambda cohort: "dixon.snrr" in cohort) == ["dixon.snrr"]
-    assert undeclared_reads(lambda cohort: cohort.get("dixon.snrr")) == ["dixon.snrr"]
+    for name in ("dixon.snrr", "snr", "quality.predicted"):
+        with pytest.raises(KeyError, match="no table"):
+            Everything(pd.DataFrame()).number(name)
 
 
 def test_the_page_of_columns_lists_every_table_and_its_declarations():

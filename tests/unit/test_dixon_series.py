@@ -231,7 +231,7 @@ def test_without_in_phase_it_is_made_of_fat_and_water(slices):
     )
 
 
-@pytest.mark.parametrize("channel", ["in", "opp", "F", "W"])
+@pytest.mark.parametrize("channel", ["in", "F", "W"])
 @pytest.mark.parametrize("value", [0, 100])
 def test_an_empty_or_constant_channel(slices, channel, value):
     ids = {id(s) for s in of(slices, 3, channel)}
@@ -264,3 +264,55 @@ def test_unequal_sizes_are_aligned_by_position(slices):
 def test_a_narrow_field_of_view_is_another_body_part(slices):
     narrow = change(slices, spacing=(1.0, 1.0))
     assert refused(narrow).verdict is Verdict.WRONG_BODY_PART
+
+
+def test_a_constant_opposed_phase_series_is_not_used(slices):
+    ids = {id(s) for s in of(slices, 3, "opp")}
+    flat = np.full((174, 224), 7, np.uint16)
+    stations = build_stations(change(slices, lambda s: id(s) in ids, _pixels=flat))
+    assert [s.number for s in stations] == [1, 2, 3, 4, 5, 6]
+
+
+def test_six_stations_are_a_scan_whatever_their_body_part(slices):
+    assert len(build_stations(change(slices, body_part="HEART"))) == 6
+
+
+def test_one_station_of_another_body_part_is_refused_as_that(slices):
+    head = change(of(slices, 1), body_part="HEAD")
+    error = refused(head)
+    assert error.verdict is Verdict.WRONG_BODY_PART
+    assert "HEAD" in error.message
+
+
+@pytest.mark.parametrize("told_by", ["reconstruction", "number"])
+@pytest.mark.parametrize("first", ["plain", "corrected"])
+def test_channels_come_from_one_of_two_reconstructions(made, slices, told_by, first):
+    """Distortion-corrected and plain series of one acquisition, UIDs in any order."""
+    plain = [
+        dataclasses.replace(
+            s,
+            series=(f"{'0' if (s.channel in 'FW') == (first == 'plain') else 'z'}.{s.series[0]}",
+                    "88", s.series[2]),
+            reconstruction=("DIXON", "ND") if told_by == "reconstruction" else s.reconstruction,
+            _pixels=s._pixels // 2,
+        )
+        for s in of(slices, 6)
+    ]  # fmt: skip
+    corrected = [
+        dataclasses.replace(
+            s, reconstruction=("DIS2D", "DIXON") if told_by == "reconstruction" else
+            s.reconstruction,
+        )
+        if s.series[1] == "6" else s
+        for s in slices
+    ] if told_by == "reconstruction" else slices  # fmt: skip
+    station = build_stations(plain + corrected)[-1]
+    factors = {
+        channel: round(
+            float(made[6][channel].astype(float).sum() / station.channels[channel].sum())
+        )
+        for channel in ("in", "F", "W")
+    }
+    assert len(set(factors.values())) == 1
+    if told_by == "reconstruction":
+        assert set(factors.values()) == {1}

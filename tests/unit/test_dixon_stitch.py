@@ -6,7 +6,7 @@ import SimpleITK as sitk
 
 from iliopsoas import grid
 from iliopsoas.dixon import stitch
-from iliopsoas.dixon.series import Station
+from iliopsoas.dixon.series import Slab
 from iliopsoas.status import Refused, Verdict
 
 
@@ -14,7 +14,7 @@ def station(number, low, slices, thick, rows=174, array=None, x=250.0):
     size = (slices, rows, 224) if array is None else array.shape
     array = np.zeros(size, np.float32) if array is None else array
     y = -191.96429 + (174 - size[1]) / 2 * grid.IN_PLANE_MM
-    return Station(
+    return Slab(
         number=number,
         channels={"W": array, "F": array, "in": array},
         origin=np.array([x, y, low]),
@@ -103,6 +103,26 @@ def test_a_longer_scan_gets_more_slices():
     target = stitch.choose_target(stations)
     assert target.shape[2] == 380
     assert target.origin[2] == pytest.approx(-1071.0)
+
+
+@pytest.mark.parametrize(("number", "end"), [(3, "low"), (3, "high"), (6, "low"), (1, "high")])
+def test_a_lost_end_slice_does_not_move_the_grid(number, end):
+    stations = scan()
+    one = next(s for s in stations if s.number == number)
+    one.channels = {name: array[1:] for name, array in one.channels.items()}
+    one.slices -= 1
+    if end == "low":
+        one.origin = one.origin + np.array([0, 0, one.spacing[2]])
+    target = stitch.choose_target(stations)
+    assert target.published
+    np.testing.assert_allclose(target.affine, grid.las_affine())
+
+
+def test_one_station_out_of_place_is_outvoted():
+    stations = scan()
+    one = next(s for s in stations if s.number == 3)
+    one.origin = one.origin + np.array([0, 0, 13.0])
+    assert stitch.choose_target(stations).published
 
 
 def test_blend_weights_are_the_published_ones():

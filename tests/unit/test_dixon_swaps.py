@@ -9,8 +9,8 @@ import pytest
 from scipy import ndimage
 
 from iliopsoas.dixon import stitch, swaps
-from iliopsoas.dixon.process import _take_planes
-from iliopsoas.dixon.series import Station, build_stations
+from iliopsoas.dixon.process import take_planes
+from iliopsoas.dixon.series import Slab, build_stations
 from iliopsoas.status import Refused, Verdict
 
 UNITS = ("1", "2", "3", "4", "5left", "5right", "6left", "6right")
@@ -18,7 +18,7 @@ UNITS = ("1", "2", "3", "4", "5left", "5right", "6left", "6right")
 
 def planes_of(stations):
     target = stitch.choose_target(stations)
-    return target, _take_planes(stations, target)
+    return target, take_planes(stations, target)
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +44,23 @@ def plant(planes, units):
 
 @pytest.mark.parametrize(
     "units",
-    [(), ("3",), ("1", "6left"), ("5left",), ("5right", "6right"), ("5left", "5right"), UNITS],
+    [
+        (),
+        ("3",),
+        ("3left",),
+        ("3right", "4left"),
+        ("1", "6left"),
+        ("5left",),
+        ("5right", "6right"),
+        ("5left", "5right"),
+        UNITS,
+    ],
 )
 def test_planted_swaps_are_found_and_corrected(body, units):
     stations, target, planes = body
     spoiled = plant(planes, units)
     found = swaps.detect(stations, spoiled, target)
-    assert {unit for unit, swapped in found.swapped.items() if swapped} == set(units)
+    assert set(found.titles) == set(units)
     assert min(found.confidence.values()) > 0.5
     assert set(swaps.correct(spoiled, found)) == set(units)
     for number, channels in planes.items():
@@ -70,7 +80,7 @@ def test_shading_common_to_both_channels_changes_nothing(body):
         field = rng.uniform(0.6, 1.6) * np.exp(a[0] * z + a[1] * y + a[2] * x)
         shaded[number] = {channel: part * field for channel, part in channels.items()}
     found = swaps.detect(stations, plant(shaded, ("2", "5left")), target)
-    assert {u for u, swapped in found.swapped.items() if swapped} == {"2", "5left"}
+    assert set(found.titles) == {"2", "5left"}
 
 
 def test_a_body_without_evidence_is_uncertain():
@@ -147,7 +157,7 @@ def test_real_body_shapes(reference, rim):
             w = np.hypot(400 * water[z, pad : 174 - pad] + noise[2], noise[3]).astype(np.float32)
             y = -191.96429 + pad * dz.STEP
             stations.append(
-                Station(
+                Slab(
                     number, {"in": f + w, "F": f, "W": w}, np.array([250.0, y, low]),
                     np.array([dz.STEP, dz.STEP, thick]), rows, "", "",
                 )
@@ -156,6 +166,6 @@ def test_real_body_shapes(reference, rim):
         found = swaps.detect(
             stations, plant(planes, [u for u, swapped in flips.items() if swapped]), target
         )
-        wrong += sum(found.swapped[unit] != flips[unit] for unit in UNITS)
+        wrong += sum((unit in found.titles) != flips[unit] for unit in UNITS)
         total += len(UNITS)
     assert wrong == 0, f"{wrong} of {total}"

@@ -108,7 +108,7 @@ def test_atomic_builds_on_scratch_and_leaves_nothing_there(tmp_path, monkeypatch
     assert list(scratch.iterdir()) == []
     assert [path.name for path in target.parent.iterdir()] == ["crops.h5"]
     with (
-        pytest.raises(InputError, match=r"\$NO_SUCH_DISK.*expected a folder"),
+        pytest.raises(InputError, match=r"\$NO_SUCH_DISK.*expected a folder.*not set"),
         files.atomic(target, "$NO_SUCH_DISK"),
     ):
         pass

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from iliopsoas import grid, landmarks
-from iliopsoas.landmarks import atlas, coarse, heads, silhouette
+from iliopsoas.crops import box
+from iliopsoas.landmarks import atlas, coarse, heads, locating, silhouette
 from iliopsoas.landmarks.silhouette import Silhouette
 from iliopsoas.status import InputError, Refused, Verdict
 
@@ -59,7 +60,7 @@ def test_the_shipped_model_is_the_one_the_script_fits(fitting, real):
     shipped = coarse.shipped_model()
     assert shipped["bodies"] == len(real)
     for shape, _ in real[:3]:
-        ours, theirs = (coarse.locate(shape, model) for model in (fitted, shipped))
+        ours, theirs = (coarse.joints(shape, model) for model in (fitted, shipped))
         assert ours.keys() == theirs.keys()
         for key in ours:
             np.testing.assert_allclose(ours[key], theirs[key], atol=0.02)
@@ -119,16 +120,30 @@ def test_upside_down_body_gets_no_crop(reference):
 
 
 @pytest.mark.reference
-def test_body_without_its_highest_station_has_no_shoulders(reference):
-    mask = np.asarray(real_image(reference).dataobj).copy()
-    mask[:, :, 306:] = 0
+@pytest.mark.parametrize("name", ["0004", "0010", "0024"])
+def test_body_without_its_highest_station_gets_the_usual_shoulders(reference, name):
+    whole = real_image(reference, name)
+    mask = np.asarray(whole.dataobj).copy()
+    mask[:, :, 314:] = 0  # what station 2 does not reach
     image = grid.las_image(mask)
-    found = landmarks.locate(image)
-    assert "11" in found
-    assert "1" not in found
-    with pytest.raises(Refused) as refused:
-        landmarks.assess(found, image)
-    assert refused.value.verdict is Verdict.SHOULDERS_NOT_FOUND
+    found, record = landmarks.locate_with_record(image)
+    landmarks.assess(found, image)
+    assert record["shoulders_default"] is True
+    known = {body.name: body for body in atlas.read_folder(reference / "atlas")}[name].landmarks
+    for side in grid.SIDES:  # the crop lies within four slices of where it should
+        assert abs(box(found, side, grid.SHAPE).z - box(known, side, grid.SHAPE).z) <= 10
+        complete = landmarks.locate(whole)
+        assert abs(box(found, side, grid.SHAPE).z - box(complete, side, grid.SHAPE).z) <= 4
+    assert landmarks.locate_with_record(whole)[1]["shoulders_default"] is False
+
+
+@pytest.mark.reference
+def test_usual_shoulders_lie_above_a_volume_that_ends_below_them(reference):
+    image = real_image(reference).slicer[:, :, :320]
+    found, record = landmarks.locate_with_record(image)
+    landmarks.assess(found, image)
+    assert record["shoulders_default"]
+    assert found["1"][2] > 320
 
 
 @pytest.mark.reference
@@ -257,37 +272,82 @@ def femur_images(centres, radius_mm=22.0, noise=0.05, swapped=False, seed=0):
 TRUE = ((72, 78, 60), (152, 77, 62))
 
 
+LEAST = locating.LEAST_CONFIDENCE
+
+
 @pytest.mark.parametrize("radius", [18.0, 22.0, 26.0])
-@pytest.mark.parametrize("offset", [(0, 0, 0), (6, -5, 8), (-5, 5, -9)])
+@pytest.mark.parametrize("offset", [(0, 0, 0), (5, -5, 8), (-5, 5, -9)])
 def test_heads_are_found_near_coarse_positions(radius, offset):
     water, fat = femur_images(TRUE, radius)
-    found = heads.refine(water, fat, *(np.add(centre, offset) for centre in TRUE))
-    np.testing.assert_allclose(found.right, TRUE[0], atol=1)
-    np.testing.assert_allclose(found.left, TRUE[1], atol=1)
-    assert found.confidence > 0.45
+    for centre in TRUE:
+        found = heads.detect(water, fat, np.add(centre, offset))
+        np.testing.assert_allclose(found.index, centre, atol=3)
+        assert found.confidence > LEAST
 
 
-def test_images_without_heads_are_not_believed():
-    water, fat = femur_images(())
-    found = heads.refine(water, fat, *TRUE)
-    assert found is None or found.confidence < 0.45
+@pytest.mark.parametrize("centres", [(), TRUE[:1]])
+def test_no_head_is_seen_where_there_is_none(centres):
+    water, fat = femur_images(centres)
+    found = heads.detect(water, fat, TRUE[1])
+    assert found is None or found.confidence < LEAST
 
 
-def test_swapped_fat_and_water_are_not_believed():
+def test_swapped_fat_and_water_show_no_head():
     water, fat = femur_images(TRUE, swapped=True)
-    found = heads.refine(water, fat, *TRUE)
-    assert found is None or found.confidence < 0.45
+    for centre in TRUE:
+        found = heads.detect(water, fat, centre)
+        assert found is None or found.confidence < LEAST
 
 
-def test_only_one_head_is_not_believed():
-    water, fat = femur_images(TRUE[:1])
-    found = heads.refine(water, fat, *TRUE)
-    assert found is None or found.confidence < 0.45
-
-
-def test_empty_images_change_nothing():
+def test_empty_images_show_no_head():
     empty = np.zeros((224, 174, 120), np.int16)
-    assert heads.refine(empty, empty, *TRUE) is None
+    assert heads.detect(empty, empty, TRUE[0]) is None
+
+
+def test_the_mirror_image_keeps_height_and_depth():
+    assert heads.mirrored((70, 80, 161), right=(72, 78, 160), left=(150, 78, 160)) == (152, 80, 161)
+
+
+def body_with_heads(reference, implants=()):
+    """A real outline with fatty balls in its own hips; metal takes the signal."""
+    image = real_image(reference)
+    known = {body.name: body for body in atlas.read_folder(reference / "atlas")}["0010"].landmarks
+    rng = np.random.default_rng(0)
+    water, fat = (np.zeros(grid.SHAPE, np.int16) for _ in range(2))
+    levels = slice(int(known["11"][2]) - 40, int(known["11"][2]) + 41)
+    inside = np.asarray(image.dataobj)[..., levels] > 0
+    water[..., levels], fat[..., levels] = 600 * inside, 50 * inside
+    for key in ("11", "12"):
+        corner = np.array(known[key], int) - 24
+        window = tuple(slice(start, start + 49) for start in corner)
+        offset = (np.indices((49, 49, 49)).T + corner - known[key]) * grid.SPACING_MM
+        distance = np.linalg.norm(offset, axis=-1).T
+        ball, metal = distance < 22, (distance < 45) & (key in implants)
+        for volume, signal in ((water, 50), (fat, 750)):
+            volume[window][ball] = signal
+            volume[window] += rng.integers(0, 40, ball.shape, dtype=np.int16)
+            volume[window][metal] = 0
+    return image, *(grid.las_image(part, image.affine) for part in (water, fat)), known
+
+
+@pytest.mark.reference
+def test_an_unclear_head_takes_the_clear_ones_mirror_image(reference):
+    image, water, fat, known = body_with_heads(reference, implants=("11",))
+    found, record = landmarks.locate_with_record(image, water, fat)
+    assert (record["hips_seen"], record["hips_mirrored"]) == ("12", "11")
+    np.testing.assert_allclose(found["12"], known["12"], atol=3)
+    np.testing.assert_allclose(found["11"], known["11"], atol=6)
+    assert record["hip_confidence_right"] < LEAST <= record["hip_confidence_left"]
+    assert record["hip_confidence"] == record["hip_confidence_left"]
+
+
+@pytest.mark.reference
+def test_two_implants_leave_the_coarse_hips(reference):
+    image, water, fat, _ = body_with_heads(reference, implants=("11", "12"))
+    found, record = landmarks.locate_with_record(image, water, fat)
+    assert found == landmarks.locate(image)
+    assert (record["hips_seen"], record["hips_mirrored"]) == ("", "")
+    assert record["hip_confidence"] < LEAST
 
 
 @pytest.mark.reference
@@ -296,7 +356,7 @@ def test_images_without_signal_leave_the_coarse_position(reference):
     dark = grid.las_image(np.zeros(image.shape, np.int16), image.affine)
     found, record = landmarks.locate_with_record(image, dark, dark)
     assert found == landmarks.locate(image)
-    assert record["refined"] == ""
+    assert record["hips_seen"] == ""
     assert record["hip_confidence"] == 0
     with pytest.raises(ValueError, match="water"):
         landmarks.locate(image, dark.slicer[:, :, :300], dark)

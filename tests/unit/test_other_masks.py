@@ -137,8 +137,8 @@ def configured(**method):
 
 def test_configuration():
     assert configured().left_labels == [1]
-    assert configured(left_file="{eid}/{instance}.nii.gz").left_file.startswith("{eid}")
     same = {"left_labels": [1], "right_labels": [1]}
+    assert configured(left_file="{eid}/{instance}.nii.gz", **same).left_file.startswith("{eid}")
     assert configured(right_file="{subject}/right.nii.gz", **same).right_labels == [1]
     for wrong, complaint in (
         (same, "must differ"),

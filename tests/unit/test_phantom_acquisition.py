@@ -165,3 +165,60 @@ def test_jitter_moves_the_seams_only(body):
     ]
     assert heights[0][0].position_lps[0, 2] != heights[1][0].position_lps[0, 2]
     assert heights[0][1].position_lps[0, 2] == heights[1][1].position_lps[0, 2]
+
+
+def acquired(body, fault, number):
+    return acquisition.acquire(body, np.random.default_rng(5), (fault,), (number,))[0].arrays
+
+
+def test_an_exchanged_ball_leaves_in_and_opposed_phase_alone(body, stations):
+    """It comes from the field's phase: half a turn more, in a ball of 4.5 cm in the muscle."""
+    right, found = stations[3].arrays, acquired(body, "exchanged:4:right-muscle", 4)
+    assert np.array_equal(found["in"], right["in"])
+    assert np.array_equal(found["opp"], right["opp"])
+    changed = found["W"] != right["W"]
+    assert np.array_equal(found["W"][changed], right["F"][changed])
+    ml = changed.sum() * grid.IN_PLANE_MM**2 * 4.5 / 1000
+    assert ml == pytest.approx(47.7, rel=0.15)  # a few voxels have as much fat as water
+    muscle = on_station(body.iliopsoas, stations[3])
+    assert (changed & (muscle == grid.RIGHT)).any()
+    assert not (changed & (muscle == grid.LEFT)).any()
+
+
+def test_masked_air_is_zero_and_tissue_is_not(body, stations):
+    found = acquired(body, "masked:3", 3)
+    air = on_station(body.labels, stations[2]) == 0
+    assert (found["in"][5:-5][air[5:-5]] == 0).mean() > 0.9
+    assert (found["in"][5:-5][~air[5:-5]] == 0).mean() < 0.1
+
+
+def test_a_moved_station_shows_the_body_aside(body, stations):
+    found = acquired(body, "moved:3:13", 3)["in"].astype(float).sum(axis=(0, 1))
+    usual = stations[2].arrays["in"].astype(float).sum(axis=(0, 1))
+    middle = np.arange(70, 155)  # the trunk without what the field of view cuts
+    alike = [np.corrcoef(found[middle], usual[middle - by])[0, 1] for by in range(-10, 11)]
+    assert (np.argmax(alike) - 10) * grid.IN_PLANE_MM == pytest.approx(13, abs=2)
+
+
+def test_stations_do_not_show_the_body_at_quite_the_same_place(body):
+    """The body moves by parts of a voxel between stations: one anatomy, two draws."""
+    draws = [
+        acquisition.acquire(body, np.random.default_rng(seed), numbers=(4,), noise=0.0)[0]
+        for seed in (1, 2)
+    ]
+    places = []
+    for station in draws:
+        total = (station.arrays["in"] > 60).sum(axis=0).astype(float)
+        places.append((total.sum(axis=0) @ np.arange(grid.SHAPE[0])) / total.sum())
+    assert 0.01 < abs(places[0] - places[1]) < 1.5
+
+
+def test_an_implant_is_a_void_with_an_exchanged_rim(body, stations):
+    right, found = stations[3].arrays, acquired(body, "metal:4:left", 4)
+    lost = (right["in"] > 120) & (found["in"] < 60)
+    head = body.landmarks["12"]
+    x = np.nonzero(lost)[2]
+    assert lost.sum() * grid.IN_PLANE_MM**2 * 4.5 / 1000 > 15
+    assert abs(np.median(x) - head[0]) < 5
+    turned = (found["in"] == right["in"]) & (found["W"] == right["F"]) & (found["W"] != right["W"])
+    assert turned.sum() > 1000

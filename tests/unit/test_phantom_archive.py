@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from iliopsoas.phantom import archive, faults
+from iliopsoas.phantom import archive, draft, faults
 from iliopsoas.phantom.traits import Traits
 from iliopsoas.status import InputError
 
@@ -42,7 +42,7 @@ def make_stations(columns=224, shrink=1):
     stations = []
     for index, (rows, slices, thickness, held, bottom) in enumerate(TABLE):
         shape = (slices // shrink, rows // shrink, columns // shrink)
-        arrays = {name: rng.integers(0, 900, shape).astype(np.uint16) for name in archive.CHANNELS}
+        arrays = {name: rng.integers(0, 900, shape).astype(np.uint16) for name in draft.CHANNELS}
         positions = np.zeros((shape[0], 3))
         positions[:, 0] = -250.0
         positions[:, 1] = -rows * SPACING / 2
@@ -98,7 +98,7 @@ def test_a_full_zip_is_what_uk_biobank_holds(tmp_path, syntax):
     for slices in images.values():
         first = slices[0][1]
         number = int(first.SeriesNumber)
-        station, channel = stations[(number - 1) // 4], archive.CHANNELS[(number - 1) % 4]
+        station, channel = stations[(number - 1) // 4], draft.CHANNELS[(number - 1) % 4]
         rows, count, thickness, held, bottom = TABLE[(number - 1) // 4]
         kind = "Dixon_BH_17s_" if held else "Dixon_noBH_"
         assert first.SeriesDescription == kind + channel
@@ -106,7 +106,7 @@ def test_a_full_zip_is_what_uk_biobank_holds(tmp_path, syntax):
         assert float(first.SliceThickness) == thickness
         assert list(first.PixelSpacing) == pytest.approx([2.232142925] * 2, abs=1e-9)
         assert (first.BitsAllocated, first.BitsStored, first.PixelRepresentation) == (16, 16, 0)
-        assert first.file_meta.TransferSyntaxUID == archive.TRANSFER_SYNTAXES[syntax]
+        assert first.file_meta.TransferSyntaxUID == draft.TRANSFER_SYNTAXES[syntax]
         np.testing.assert_array_equal(stack(slices), station.arrays[channel])
         heights = [float(dataset.ImagePositionPatient[2]) for _, dataset in slices]
         np.testing.assert_allclose(heights, bottom + np.arange(count) * thickness, atol=1e-4)

@@ -108,7 +108,7 @@ def test_without_the_environment_nothing_is_let_through(repository):
 
 def test_the_repository_itself_passes():
     done = subprocess.run(
-        [sys.executable, "-m", "iliopsoas.privacy.commit", "--all", "--results", "no-results"],
+        [sys.executable, "-m", "iliopsoas", "search", "--tracked", "--results", "no-results"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -350,14 +350,14 @@ def test_a_cohort_knows_everyone_in_results_tables_and_lists(tmp_path):
 
 
 def test_any_folder_can_be_searched_from_the_command_line(tmp_path, capsys):
-    from iliopsoas.privacy.__main__ import main
+    from iliopsoas import cli
 
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.txt").write_text("well")
-    arguments = [str(tmp_path / "out"), "--results", str(tmp_path / "none")]
-    assert main(arguments) == 0
+    arguments = ["search", str(tmp_path / "out"), "--results", str(tmp_path / "none")]
+    assert cli.main(arguments) == cli.OK
     (tmp_path / "out/a.txt").write_text(f"id {OTHER}")
-    assert main(arguments) == 1
+    assert cli.main(arguments) == cli.REFUSED
     printed = capsys.readouterr().out
     assert "a.txt: number of seven digits" in printed
     assert OTHER not in printed

@@ -5,7 +5,8 @@ import pytest
 
 from iliopsoas import grid
 from iliopsoas.masks import volumes
-from iliopsoas.qc import alone, evidence
+from iliopsoas.qc import evidence
+from iliopsoas.qc.judge import judge_one
 from iliopsoas.status import InputError
 
 AFFINE = grid.las_affine()
@@ -25,9 +26,9 @@ def spindle(shape=(120, 60, 80), left_z=(10, 70), right_z=(10, 70)):
 def judged(mask, records=None, limits=None):
     water = np.full(mask.shape, 100, np.int16)
     landmarks = {"11": (30, 30, 10), "12": (90, 30, 10)}
-    found = evidence.gather(mask, AFFINE, water, np.ones_like(mask), landmarks)
+    found = evidence.gather(mask, AFFINE, water, np.ones_like(mask), landmarks, boxes={})
     measures = volumes.measure(mask, AFFINE, water, water // 20)
-    return alone.judge(measures, {"volumes": found} | (records or {}), limits)
+    return judge_one(measures, {"volumes": found} | (records or {}), limits)
 
 
 def test_a_plausible_participant_passes():

@@ -8,7 +8,7 @@ import pytest
 
 from iliopsoas import config, grid
 from iliopsoas.masks import volumes
-from iliopsoas.qc import evidence, flags, robust
+from iliopsoas.qc import evidence, flags, registry, robust
 from iliopsoas.qc.checks import CHECKS
 from iliopsoas.status import InputError
 
@@ -59,7 +59,9 @@ def make_cohort(people=PEOPLE, seed=1):
                 "image_border_voxels": 0,
                 "outside_body_percent": 0.0,
                 "across_midline_percent": 0.0,
-                "components": 1,
+                "loose_percent": 0.0,
+                "lowest_mm": -640.0,
+                "highest_mm": -290.0,
                 "end_area_percent": rng.uniform(1, 12, people),
                 "area_step_percent": rng.uniform(4, 12, people),
                 "water_step_percent": rng.uniform(2, 9, people),
@@ -69,8 +71,15 @@ def make_cohort(people=PEOPLE, seed=1):
     )
     dixon = key.assign(verdict="ok", message="", swaps_corrected=np.nan, stations_missing=np.nan)
     dixon = dixon.assign(snr=rng.normal(25, 2, people), swap_confidence=1.4)
-    dixon = dixon.assign(slices_interpolated=np.nan, seam_residual_4_3=0.05, seam_residual_5_4=0.06)
-    landmarks = key.assign(verdict="ok", hip_confidence=0.8, hip_spread=1.0, shoulder_spread=1.5)
+    dixon = dixon.assign(slices_interpolated=np.nan, unreadable_files=0)
+    for seam, place in (("3_2", -280.0), ("4_3", -450.0), ("5_4", -610.0), ("6_5", -820.0)):
+        dixon[f"seam_mm_{seam}"] = place
+        dixon[f"seam_agreement_{seam}"] = rng.normal(0.97, 0.005, people)
+    dixon = dixon.assign(published_grid=True, intensities_clipped="False", in_phase_made=np.nan)
+    dixon = dixon.assign(slices_trimmed="[]", channels_refitted="", stations_acquired_twice="")
+    landmarks = key.assign(verdict="ok", hip_spread=1.0, shoulder_spread=1.5)
+    landmarks["hip_confidence"] = rng.normal(0.92, 0.02, people).clip(max=1)
+    landmarks = landmarks.assign(hips_mirrored="", shoulders_default=False)
     segment = key.assign(
         verdict="ok", sd_ml_left=left * 0.01, sd_ml_right=right * 0.01, mean_probability=0.95
     )
@@ -118,7 +127,7 @@ def test_a_healthy_cohort_is_hardly_flagged():
     [
         ("touches_crop", "volumes", {"right_crop_border_cm2": 3.0}),
         ("touches_image", "volumes", {"left_image_border_voxels": 4}),
-        ("in_pieces", "volumes", {"left_components": 3}),
+        ("in_pieces", "volumes", {"left_loose_percent": 9.0}),
         ("outside_body", "volumes", {"left_outside_body_percent": 4.0}),
         ("across_midline", "volumes", {"right_across_midline_percent": 8.0}),
         ("ends_flat", "volumes", {"right_end_area_percent": 80.0}),
@@ -127,15 +136,29 @@ def test_a_healthy_cohort_is_hardly_flagged():
         ("unlike_muscle_signal", "volumes", {"right_water_ratio": 0.2}),
         ("seam_in_muscle", "volumes", {"left_water_step_percent": 150.0}),
         ("length_outlier", "volumes", {"left_length_mm": 150.0, "right_length_mm": 150.0}),
-        ("pieces_removed", "segment", {"left_removed_percent": 30.0}),
+        ("in_pieces", "segment", {"left_removed_percent": 30.0}),
         ("models_disagree", "segment", {"sd_ml_left": 60.0}),
         ("network_unsure", "segment", {"mean_probability": 0.55}),
         ("swaps_corrected", "dixon", {"swaps_corrected": "S4,S5-left"}),
         ("swap_uncertain", "dixon", {"swap_confidence": 0.3}),
+        ("exchange_doubtful", "dixon", {"exchanges_doubtful_ml": 40.0}),
+        ("exchange_mended", "dixon", {"exchanges_mended_ml": 47.0}),
+        ("metal_at_hip", "dixon", {"void_ml": 45.0}),
+        ("outline_cut", "dixon", {"outline_cut_percent": 30.0}),
         ("stations_missing", "dixon", {"stations_missing": "6"}),
         ("low_signal_to_noise", "dixon", {"snr": 2.0}),
         ("slices_interpolated", "dixon", {"slices_interpolated": "3:W:2"}),
-        ("stations_differ", "dixon", {"seam_residual_4_3": 0.6}),
+        ("stations_differ", "dixon", {"seam_agreement_4_3": 0.3}),
+        ("stations_differ", "dixon", {"seam_agreement_3_2": 0.3}),
+        ("stations_acquired_twice", "dixon", {"stations_acquired_twice": "[3]"}),
+        ("slices_trimmed", "dixon", {"slices_trimmed": "[4]"}),
+        ("channels_refitted", "dixon", {"channels_refitted": "4:F"}),
+        ("in_phase_made", "dixon", {"in_phase_made": "[2]"}),
+        ("unreadable_files", "dixon", {"unreadable_files": 2}),
+        ("off_published_grid", "dixon", {"published_grid": "False"}),
+        ("intensities_clipped", "dixon", {"intensities_clipped": "True"}),
+        ("hip_mirrored", "landmarks", {"hips_mirrored": "11"}),
+        ("shoulders_default", "landmarks", {"shoulders_default": "True"}),
         ("holes_filled", "segment", {"right_filled_percent": 9.0}),
         ("hips_doubtful", "landmarks", {"hip_confidence": 0.0}),
         ("landmarks_spread", "landmarks", {"shoulder_spread": 12.0}),
@@ -149,7 +172,9 @@ def test_a_planted_fault_raises_its_flag_and_no_other(flag, stage, values):
     person = sample.loc[7, "eid"]
     assert flagged(found, person) - flagged(before, person) == {flag}
     row = found[(found["eid"] == person) & (found["flag"] == flag)].iloc[0]
-    assert row["limit"] == config.QualityControl().model_dump()[CHECKS[flag].limit]
+    check = CHECKS[flag]
+    if not check.relative:
+        assert row["limit"] == (getattr(config.QualityControl(), check.limit) if check.limit else 0)
     assert "{" not in row["reading"]
     assert "nan" not in row["reading"]
     others = found[found["eid"] != person].reset_index(drop=True)
@@ -326,14 +351,15 @@ def test_every_check_is_defined_limited_and_sourced():
     for name, check in CHECKS.items():
         assert check.definition, name
         assert check.source, name
-        assert check.limit in limits, name
+        assert check.origin, name
+        assert check.limit in limits or check.limit is None, name
         assert check.direction in {"high", "low", "both"}, name
 
 
 def test_verdicts_put_the_worst_first_and_refused_ones_after_the_flagged():
     sample, ledgers = make_cohort(120)
     put(ledgers["volumes"], 3, left_outside_body_percent=2.0)
-    put(ledgers["volumes"], 5, left_outside_body_percent=40.0, left_components=4)
+    put(ledgers["volumes"], 5, left_outside_body_percent=40.0, left_loose_percent=12)
     put(ledgers["dixon"], 8, verdict="truncated_zip")
     put(ledgers["dixon"], 9, swaps_corrected="4")
     found, _ = run(sample, ledgers, max_outlier_z=99, max_asymmetry_z=99, max_length_z=99)
@@ -384,8 +410,11 @@ def test_evidence_of_good_masks():
         assert found[f"{side}_crop_border_cm2"] == 0
         assert found[f"{side}_image_border_voxels"] == 0
         assert found[f"{side}_outside_body_percent"] == 0
-        assert found[f"{side}_across_midline_percent"] == 0
-        assert found[f"{side}_components"] == 1
+        assert found[f"{side}_across_midline_percent"] is None  # the crops end there
+        assert found[f"{side}_loose_percent"] == 0
+        levels = np.flatnonzero((spindle()[0] == grid.SIDES[side]).any(axis=(0, 1)))
+        assert found[f"{side}_lowest_mm"] == grid.ORIGIN_RAS_MM[2] + 3 * levels[0]
+        assert found[f"{side}_highest_mm"] == grid.ORIGIN_RAS_MM[2] + 3 * levels[-1]
         assert found[f"{side}_end_area_percent"] < 10
         assert found[f"{side}_water_step_percent"] == 0
         assert found[f"{side}_water_ratio"] == pytest.approx(1.0)
@@ -404,11 +433,11 @@ def test_evidence_sees_each_planted_fault():
     strange = mask.copy()
     strange[25:27, 20, 40] = grid.LEFT
     strange[0, 0, 0] = grid.RIGHT
-    found = gather(strange, body, water, landmarks, boxes)
+    found = gather(strange, body, water, landmarks, {})  # as of another tool's masks
     assert found["left_across_midline_percent"] == pytest.approx(
         100 * 2 / (strange == grid.LEFT).sum()
     )
-    assert found["left_components"] == 2
+    assert found["left_loose_percent"] == pytest.approx(100 * 2 / (mask == grid.LEFT).sum())
     assert found["right_image_border_voxels"] == 1
     assert found["right_outside_body_percent"] > 0
     seam = water.copy()
@@ -421,18 +450,86 @@ def test_evidence_without_images_or_mask_is_missing():
     mask, *_ = spindle()
     found = evidence.gather(np.where(mask == grid.LEFT, 0, mask), grid.las_affine())
     assert all(found[f"left_{name}"] is None for name in evidence.SIDE_EVIDENCE)
-    assert found["right_components"] == 1
+    assert found["right_loose_percent"] == 0
     assert found["right_water_ratio"] is None
     assert found["right_across_midline_percent"] is None
 
 
 def test_lists_in_ledgers_are_counted():
-    cells = pd.Series(["S4,S5", "[4, 5]", [1, 2, 3], "[]", "", np.nan, np.nan, 4.0], dtype=object)
-    ok = pd.Series([True] * 6 + [False, True])
-    counts = evidence.count_of(cells, ok)
+    cells = ["S4,S5", "[4, 5]", [1, 2, 3], "[]", "", np.nan, np.nan, 4.0, "11 12"]
+    table = pd.DataFrame({"dixon.swaps_corrected": pd.Series(cells, dtype=object)})
+    table["dixon.verdict"] = ["ok"] * 6 + ["truncated_zip", "ok", "ok"]
+    counts = registry.Evidence(table).count("dixon.swaps_corrected")
     assert list(counts[:6]) == [2, 2, 3, 0, 0, 0]
     assert np.isnan(counts[6])
-    assert counts[7] == 1
+    assert list(counts[7:]) == [1, 2]
+
+
+def test_a_misspelt_name_of_evidence_is_an_error_and_not_a_check_that_never_fires():
+    known = registry.Evidence(pd.DataFrame({"dixon.snr": [3.0], "dixon.snrr": [3.0]}))
+    assert list(known.number("dixon.snr")) == [3.0]
+    for name in ("dixon.snrr", "dixonn.snr", "snr", "volumes.left_componentss"):
+        with pytest.raises(KeyError, match="no table"):
+            known.number(name)
+    with pytest.raises(registry.Absent):
+        known.number("dixon.swap_confidence")
+
+
+@pytest.mark.parametrize("low", [True, False])
+def test_a_start_limit_gives_way_to_the_cohorts_own(low):
+    rng = np.random.default_rng(5)
+    n = 600
+    values = pd.Series(rng.gamma(4, 1, n) * np.where(np.arange(n) < 300, 1, 10))
+    values *= -1 if low else 1
+    sex = pd.Series(np.where(np.arange(n) < 300, "female", "male"))
+    site = pd.Series(np.where(np.arange(n) % 2, "Reading", "Cheadle"))
+    site[590:] = "Bristol"  # too few: compared with their sex
+    site[580:590] = None
+    start = -0.5 if low else 0.5
+    found = robust.cohort_limits(values, sex, site, start, low, 100, 5)
+    beyond = values < found.z if low else values > found.z
+    assert beyond.sum() <= 4  # the start would flag nearly all of them
+    assert found.z[:300].abs().max() < found.z[300:].abs().min()
+    assert len(set(found.z[580:])) == 1
+    fewer = robust.cohort_limits(values, sex, site, start, low, 1000, 5)
+    assert set(fewer.z) == {start}
+    assert fewer.method == ""
+
+
+def test_failures_do_not_move_the_cohorts_own_limit_far():
+    rng = np.random.default_rng(6)
+    clean = pd.Series(rng.gamma(4, 1, 1000))
+    failed = clean.copy()
+    failed[:100] = 60.0
+    same = pd.Series("x", index=clean.index)
+    limits = [robust.cohort_limits(v, same, same, 1.0, False, 100, 5).z[0] for v in (clean, failed)]
+    assert limits[1] < 1.35 * limits[0] < 60
+
+
+def test_a_group_without_spread_keeps_the_start_limit():
+    values = pd.Series(np.zeros(300))
+    same = pd.Series("x", index=values.index)
+    assert set(robust.cohort_limits(values, same, same, 2.0, False, 100, 5).z) == {2.0}
+
+
+def test_limits_of_a_large_cohort_are_named_and_those_of_a_small_one_are_the_start():
+    sample, ledgers = make_cohort(400)
+    _, summary = run(sample, ledgers)
+    row = summary.set_index("flag").loc["low_signal_to_noise"]
+    assert row["method"].startswith("limit ")
+    assert "sex and site" in row["method"]
+    assert row["limit"] == 5
+    _, summary = run(*make_cohort(60))
+    assert summary.set_index("flag").loc["low_signal_to_noise", "method"] == ""
+
+
+def test_a_flag_on_everybody_stops_being_one_where_the_cohort_is_large():
+    sample, ledgers = make_cohort(400)
+    rng = np.random.default_rng(3)
+    ledgers["landmarks"]["hip_confidence"] = rng.normal(0.4, 0.03, 400)  # other scans than ours
+    put(ledgers["landmarks"], 7, hip_confidence=0.0)
+    found, _ = run(sample, ledgers)
+    assert list(found.loc[found["flag"] == "hips_doubtful", "eid"]) == [sample.loc[7, "eid"]]
 
 
 def test_regression_gives_back_the_planted_residual():

@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from iliopsoas import grid
+from iliopsoas.crops import CropReader, Crops, CropWriter, box
 from iliopsoas.network import segmentation
 from iliopsoas.network.segmentation import Segmenter, Subject, dice, post_process, segment_many
 from iliopsoas.status import InputError, Refused, Verdict
@@ -199,8 +200,7 @@ def test_probabilities_can_be_kept():
     assert result.percent[0, 0, 0] == 0
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 6])
-def test_one_bad_participant_stops_no_other(batch_size):
+def test_one_bad_participant_stops_no_other():
     def read(name):
         if name == "no crop":
             raise Refused(Verdict.CROP_EMPTY, "nothing there")
@@ -216,7 +216,7 @@ def test_one_bad_participant_stops_no_other(batch_size):
         return int((result.mask == grid.LEFT).sum())
 
     names = ["a", "no crop", "b", "odd", "bug", "no disk", "c"]
-    found = list(segment_many(Segmenter([Model()], batch_size=batch_size), names, read, write))
+    found = list(segment_many(Segmenter([Model()]), names, read, write))
     assert [name for name, _ in found] == names
     results = dict(found)
     assert results["a"] == results["b"] == results["c"] == 8000
@@ -233,10 +233,10 @@ def test_reading_runs_ahead_but_not_away():
         read_so_far.append(name)
         return subject()
 
-    results = segment_many(Segmenter([Model()]), range(30), read, lambda n, r: n, ahead=3)
+    results = segment_many(Segmenter([Model()]), range(30), read, lambda n, r: n)
     assert next(results)[0] == 0
     time.sleep(0.2)
-    assert 1 < len(read_so_far) < 20
+    assert 1 < len(read_so_far) <= 4
     results.close()
 
 
@@ -266,6 +266,8 @@ def test_evaluate_compares_with_the_annotation():
     reader = SimpleNamespace(
         read=lambda name, side, normalisation: crop(),
         read_label=lambda name, side: label.astype("uint8") if side == "left" else label * 0,
+        label_voxels=lambda name, side: 8000 if side == "left" else 0,
+        within=lambda name, side: np.ones(label.shape, bool),
     )
     rows = segmentation.evaluate(Segmenter([Model()]), reader, ["1000001_2"], 3, voxel_ml=0.5)
     assert list(rows.columns) == [
@@ -276,10 +278,42 @@ def test_evaluate_compares_with_the_annotation():
         "dice",
         "automatic_ml",
         "manual_ml",
+        "outside_crop_ml",
     ]
     assert rows["dice"].tolist() == [1.0, 0.0]
     assert rows["automatic_ml"].tolist() == [4000.0, 4000.0]
     assert rows["manual_ml"].tolist() == [4000.0, 0.0]
+
+
+@pytest.mark.parametrize("hip_z", [160, 40])
+def test_validation_counts_the_whole_muscle_and_not_the_crops_part(tmp_path, hip_z):
+    """Dice and volumes are those of two label maps, of which the crop shows a part."""
+    joints = {key: (x, y, hip_z if z == 160 else z) for key, (x, y, z) in LANDMARKS.items()}
+    rng = np.random.default_rng(1)
+    truth = np.zeros(grid.SHAPE, np.uint8)
+    truth[95:140, 60:90, max(hip_z - 70, 0) : hip_z + 100] = grid.LEFT  # 15 voxels too far right
+    truth[60:95, 60:90, hip_z : hip_z + 150] = grid.RIGHT
+    water = np.where(truth > 0, 900, 100).astype(np.int16)
+    water += rng.integers(0, 20, grid.SHAPE, dtype=np.int16)
+    with CropWriter(tmp_path / "crops.h5") as writer:
+        writer.add("1000001_2", Crops.of(water, joints, truth))
+    reader = CropReader(tmp_path / "crops.h5")
+    segmenter = Segmenter([Model()])
+    rows = segmentation.evaluate(segmenter, reader, ["1000001_2"], 1).set_index("side")
+    cut = {side: reader.read("1000001_2", side) for side in grid.SIDES}
+    placed = segmentation.segment_subject(segmenter, Subject(cut, joints)).mask
+    for side, label in grid.SIDES.items():
+        whole, found = truth == label, placed == label
+        assert rows.loc[side, "dice"] == pytest.approx(dice(found, whole))
+        assert rows.loc[side, "manual_ml"] == pytest.approx(whole.sum() * grid.VOXEL_ML)
+        assert rows.loc[side, "automatic_ml"] == pytest.approx(found.sum() * grid.VOXEL_ML)
+    lost = (truth == grid.LEFT)[:110].sum() + (truth == grid.LEFT)[..., : cut_low(joints)].sum()
+    lost -= (truth == grid.LEFT)[:110, :, : cut_low(joints)].sum()
+    assert rows.loc["left", "outside_crop_ml"] == pytest.approx(lost * grid.VOXEL_ML)
+
+
+def cut_low(joints):
+    return max(box(joints, "left", grid.SHAPE).z, 0)
 
 
 def test_no_model_is_told():

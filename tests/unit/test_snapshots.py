@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas import files
+from iliopsoas import cli, files
 from iliopsoas.stages import snapshots as releases
 from iliopsoas.statistics.cohort import MEASURES
 from iliopsoas.status import InputError
@@ -102,11 +102,11 @@ def test_the_summary_counts_and_averages_and_names_nobody():
 
 
 def test_the_command_freezes_and_compares(results, capsys):
-    assert releases.main(["freeze", "first", "--results", str(results)]) == 0
+    assert cli.main(["freeze", "first", "--results", str(results)]) == 0
     files.write_tsv(results / "volumes.tsv", volumes({"1000001": 110.0, "1000002": 200.0}))
-    assert releases.main(["drift", "first", "--results", str(results)]) == 0
+    assert cli.main(["drift", "first", "--results", str(results)]) == 0
     table = files.read_tsv(results / "drift/first.tsv")
     assert set(table.loc[table["change"] == "changed", "eid"]) == {"1000001"}
     assert (results / "drift/first_summary.tsv").exists()
-    assert releases.main(["drift", "second", "--results", str(results)]) == 3
+    assert cli.main(["drift", "second", "--results", str(results)]) == 3
     assert "no frozen release" in capsys.readouterr().err

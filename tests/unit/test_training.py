@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import h5py
-import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +23,7 @@ from iliopsoas.network.training.recipe import rate_at
 from iliopsoas.network.training.samples import Batches
 from iliopsoas.status import InputError
 
+keras = loop.keras  # as the package imports it
 SMALL = Recipe(
     epochs=4, batch_size=2, learning_rate=1e-3, samples_per_muscle=2, base_filters=1, seed=3
 )

@@ -21,6 +21,8 @@ OTHER = {
     "results": None,  # everything, in another place
     "releases": None,  # what was drawn decides; see the tests
     "phantom": None,  # the synthetic cohort's own
+    # change together, and with cohort.instances
+    **dict.fromkeys(("statistics.instance", "statistics.repeat_instance")),
     "withdrawals": ["w1_20260101.csv"],
     "other_methods": [{"name": "tool", "folder": "masks"}],
     "cohort.instances": [2, 3],
@@ -29,6 +31,7 @@ OTHER = {
     "cohort.exclusions": ["exclude.csv"],
     "segmentation.weights": "weights.h5",
     "segmentation.weights_sha256": "0" * 64,
+    "segmentation.threshold": 0.4,
     "statistics.flag_severities": ["serious"],
     "qc.decisions": "decisions.tsv",
     "landmarks.atlas": "atlas",
@@ -139,4 +142,4 @@ def page(found: dict[str, set[str]]) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        Path(sys.argv[1]).write_text(page(measure(folder)))
+        Path(sys.argv[1]).write_text(page(measure(folder)), encoding="utf-8")

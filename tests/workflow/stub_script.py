@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 if __name__ == "__main__":
-    world = json.loads(Path("world.json").read_text())
+    world = json.loads(Path("world.json").read_text(encoding="utf-8"))
     for path in snakemake.output:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)

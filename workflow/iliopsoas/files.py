@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from isal import igzip
 
+from iliopsoas import machine
 from iliopsoas.status import InputError
 
 KEY = ["eid", "instance"]  # what identifies a row of every per-participant table
@@ -51,7 +52,12 @@ def atomic(path, scratch: str | None = None):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if scratch:
-        place = os.path.expandvars(scratch)
+        try:
+            place = machine.expand(scratch)
+        except ValueError as error:
+            raise InputError(
+                f"scratch {scratch}: expected a folder on this machine, but {error}"
+            ) from None
         if not os.path.isdir(place):
             raise InputError(f"scratch {scratch}: expected a folder on this machine, found none")
         with tempfile.TemporaryDirectory(prefix="iliopsoas-", dir=place) as folder:
@@ -133,7 +139,7 @@ def write_json(path, content) -> None:
 
 
 def read_json(path):
-    return json.loads(Path(path).read_text())
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def write_tsv(path, table: pd.DataFrame) -> None:
@@ -191,7 +197,7 @@ def owned_folder(folder, alone: bool = False):
     """
     folder = Path(folder).resolve()
     record = folder.with_name(f".{folder.name}.written")
-    ours = set(record.read_text().split()) if record.exists() else set()
+    ours = set(record.read_text(encoding="utf-8").split()) if record.exists() else set()
     if alone:
         _refuse(folder, [name for name in _within(folder) if _mark(name) not in ours])
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,11 @@ class Verdict(StrEnum):
     SWAP_UNCERTAIN = "swap_uncertain"
     NO_BODY = "no_body"
 
+    # reading a stitched image from elsewhere
+    IMAGE_OTHER_SPACE = "image_other_space"
+    IMAGE_TURNED = "image_turned"
+    IMAGE_VALUES = "image_values"
+
     # landmarks and crops
     HIPS_NOT_FOUND = "hips_not_found"
     SHOULDERS_NOT_FOUND = "shoulders_not_found"

@@ -5,15 +5,15 @@ results as they are (speed, messages) leaves the version as it is.
 """
 
 STAGES = {
-    "phantom": 1,
+    "phantom": 2,
     "cohort": 2,
-    "dixon": 1,
-    "landmarks": 1,
-    "crops": 1,
+    "dixon": 3,
+    "landmarks": 2,
+    "crops": 2,
     "training": 1,
     "segment": 2,
-    "volumes": 3,
-    "qc": 2,
+    "volumes": 4,
+    "qc": 3,
     "statistics": 2,
     "figures": 2,
     "egress": 2,

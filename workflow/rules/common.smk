@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
 
+from iliopsoas.starter import WEIGHTS as STARTER, path_of
 from iliopsoas.ukb import listing
 
 # Half of the machine's cores for a job, so that image stages of one shard run beside the network of
@@ -150,7 +151,8 @@ def segmentation_weights(wildcards):
             raise WorkflowError(
                 f"segmentation.weights: {settings.segmentation.weights} does not exist. Put the "
                 "file there (config/ukbb.yaml says where the published one comes from), name "
-                "another, or set weights to null to train on annotations."
+                "another, set weights to starter for the package's own network, or to null to train "
+                "on annotations."
             )
         return settings.segmentation.weights
     after_folds()
@@ -162,8 +164,16 @@ def segmentation_weights(wildcards):
 
 def annotated_crops(wildcards):
     """Crop files with annotated participants; what of them matters is in the table of folds."""
+    # the cohort first: a job that waits for it is planned anew once it is drawn
+    crops = training_shards("crops.h5")(wildcards)
     checkpoints.folds.get()
-    return training_shards("crops.h5")(wildcards)
+    return crops
+
+
+def starting_weights(wildcards):
+    """The weights that training begins with, where it does not begin with random ones."""
+    start = settings.training.start
+    return str(path_of(start)) if start else []
 
 
 def checked_weights(wildcards):

@@ -10,6 +10,7 @@ rule export_for_annotation:
     input:
         sample=result("cohort/sample.tsv"),
         dixon=every_shard("dixon.tsv"),
+        weights=settings.segmentation.weights or str(STARTER),
     output:
         table=result("annotation/participants.tsv"),
     log:
@@ -20,6 +21,8 @@ rule export_for_annotation:
     params:
         number=settings.training.to_annotate,
         results=results_folder,
+        parameters=SEGMENTATION,
+        crop=settings.crops.model_dump(mode="json"),
     script:
         "../../scripts/export_for_annotation.py"
 
@@ -53,6 +56,7 @@ rule train:
     input:
         folds=result("model/folds.tsv"),
         crops=ancient(annotated_crops),
+        start=starting_weights,
     output:
         weights=update(result("model/{model}/model.h5")),
         description=update(result("model/{model}/model.json")),
@@ -162,6 +166,7 @@ rule learning_rate_sweep:
     input:
         folds=result("model/folds.tsv"),
         crops=ancient(annotated_crops),
+        start=starting_weights,
     output:
         table=result("model/learning_rate_sweep.tsv"),
     log:

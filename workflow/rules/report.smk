@@ -8,6 +8,7 @@ rule summary:
         flags=result("qc/flags.tsv"),
         table2=result("statistics/table2.tsv"),
         table_report=result("cohort/table_report.tsv"),
+        cross_validation=result("statistics/cross_validation.tsv"),
         recovery=recovery_summary,
     output:
         page=result("summary.md"),

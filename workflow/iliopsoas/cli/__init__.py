@@ -1,4 +1,4 @@
-"""The command line: ``iliopsoas measure``, ``check``, ``phantom``, ``example``, ``show``, ``plan``.
+"""The command line: ``iliopsoas COMMAND``, listed in `iliopsoas.cli.arguments`.
 
 Only the standard library is imported here: ``--help`` answers at once, and every command
 imports what it needs when it runs.
@@ -26,6 +26,9 @@ def main(argv=None) -> int:
         Default: the process's arguments.
     """
     options = parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):  # a locale that lacks a character stops nothing
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     handler = _log_to_stderr(options)
     try:
         return _run(options)

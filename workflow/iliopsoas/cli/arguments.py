@@ -14,6 +14,7 @@ exit codes:
 """
 MEASURE = """\
 examples:
+  iliopsoas measure scan.zip -o out      with the package's own starter network
   iliopsoas measure 1234567_20201_2_0.zip -o out --weights model.h5
   iliopsoas measure dicom_folder -o out --weights model.h5 --json
   iliopsoas measure water.nii.gz --fat fat.nii.gz -o out --weights model.h5
@@ -50,6 +51,28 @@ examples:
   iliopsoas example config/example.yaml -o results/example
   iliopsoas example config/example.yaml -o results/example --download-only
 """
+FREEZE = """\
+example:
+  iliopsoas freeze first --results results
+"""
+DRIFT = """\
+example:
+  iliopsoas drift first --results results
+"""
+SEARCH = """\
+examples:
+  iliopsoas search results/egress --phenotypes phenotypes.csv
+  iliopsoas search --staged              what the next commit would hold (the git hook)
+  iliopsoas search --tracked             every file of the repository
+"""
+PAPER = """\
+example:
+  iliopsoas paper results/paper
+"""
+PAGES = """\
+example:
+  iliopsoas pages                        in a checkout of the workflow
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,6 +92,11 @@ def parser() -> argparse.ArgumentParser:
     _example(_command(commands, "example", "the public example, fetched and compared", EXAMPLE))
     _show(_command(commands, "show", "a picture for a quick look", SHOW))
     _plan(_command(commands, "plan", "what a cohort will cost, from a pilot", PLAN))
+    _tag(_command(commands, "freeze", "keep finished results under a tag", FREEZE))
+    _tag(_command(commands, "drift", "compare results with those kept under a tag", DRIFT))
+    _search(_command(commands, "search", "participants' data in files that leave", SEARCH))
+    _paper(_command(commands, "paper", "the paper's figures from synthetic numbers", PAPER))
+    _pages(_command(commands, "pages", "the documentation that is made from the code", PAGES))
     return top
 
 
@@ -114,7 +142,8 @@ def _measure(command):
         type=Path,
         metavar="FILE",
         help="network weights, our own or the published .h5; default: the file that the "
-        "environment variable ILIOPSOAS_WEIGHTS names",
+        "environment variable ILIOPSOAS_WEIGHTS names, or `starter`, the package's own network, "
+        "which has seen synthetic people only",
     )
     command.add_argument(
         "--annotation",
@@ -126,7 +155,10 @@ def _measure(command):
         "measured itself",
     )
     command.add_argument(
-        "--height", type=_positive, metavar="CM", help="standing height, for the muscle index"
+        "--height",
+        type=_between(100, 250, "centimetres"),
+        metavar="CM",
+        help="standing height, for the muscle index",
     )
     command.add_argument(
         "--reference",
@@ -136,11 +168,21 @@ def _measure(command):
         "--age and --height",
     )
     command.add_argument("--sex", choices=("female", "male"), help="for the reference")
-    command.add_argument("--age", type=_positive, metavar="YEARS", help="for the reference")
     command.add_argument(
-        "--weight", type=_positive, metavar="KG", help="for the invariant score of the reference"
+        "--age", type=_between(18, 120, "years"), metavar="YEARS", help="for the reference"
     )
-    command.add_argument("--threshold", type=_share, default=0.5, help="of muscle (default 0.5)")
+    command.add_argument(
+        "--weight",
+        type=_between(25, 350, "kilograms"),
+        metavar="KG",
+        help="for the invariant score of the reference",
+    )
+    command.add_argument(
+        "--threshold",
+        type=_share,
+        help="probability from which a voxel is muscle (default: what the weights were calibrated "
+        "to, 0.5 where they name none)",
+    )
     command.add_argument(
         "--normalisation",
         choices=("published", "paper"),
@@ -156,7 +198,9 @@ def _check(command):
         "paths", nargs="*", type=Path, metavar="PATH", help="none: the installation"
     )
     command.add_argument(
-        "--kind", choices=("scan", "table", "weights", "annotation"), help="default: recognised"
+        "--kind",
+        choices=("scan", "image", "table", "weights", "annotation"),
+        help="default: recognised",
     )
     command.add_argument(
         "--water", type=Path, metavar="NIFTI", help="stitched water image of the annotation"
@@ -206,6 +250,39 @@ def _plan(command):
     )
 
 
+def _results(command, text: str):
+    command.add_argument("--results", type=Path, default=Path("results"), help=text)
+
+
+def _tag(command):
+    command.add_argument("tag", metavar="TAG", help="a letter, then letters, digits, . - _")
+    _results(command, "of a finished run (default results)")
+
+
+def _search(command):
+    command.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="all below it")
+    command.add_argument("--staged", action="store_true", help="what git would commit")
+    command.add_argument("--tracked", action="store_true", help="every file that git tracks")
+    command.add_argument(
+        "--phenotypes", nargs="*", default=[], metavar="TABLE", help="tables whose ids count too"
+    )
+    _results(command, "results whose participants count (default results)")
+
+
+def _paper(command):
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="statistics/, figures/")
+    command.add_argument("--participants", type=_count, default=5000, help="(default 5000)")
+    command.add_argument("--repeats", type=_count, default=250, help="(default 250)")
+    command.add_argument("--seed", type=int, default=2020, help="(default 2020)")
+    command.add_argument("--paper", type=Path, metavar="TSV", help="the paper's numbers")
+
+
+def _pages(command):
+    command.add_argument(
+        "root", nargs="?", type=Path, default=Path("."), metavar="CHECKOUT", help="(default here)"
+    )
+
+
 def _example(command):
     command.add_argument(
         "addresses", type=Path, metavar="CONFIG", help="where the files are: config/example.yaml"
@@ -223,6 +300,20 @@ def _count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more, found {text}")
     return value
+
+
+def _between(low: float, high: float, unit: str):
+    """A number that a person can have in this unit."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"expected {unit} from {low:g} to {high:g}, found {text}"
+            )
+        return value
+
+    return number
 
 
 def _positive(text: str) -> float:

@@ -1,6 +1,5 @@
 """``iliopsoas check``: what is wrong with a file, or with the installation."""
 
-import importlib
 import platform
 import re
 from importlib import metadata
@@ -10,6 +9,7 @@ from iliopsoas.cli.report import Report
 from iliopsoas.status import InputError, Refused
 
 TABLES = (".csv", ".tsv", ".txt", ".tab", ".csv.gz", ".tsv.gz", ".txt.gz")
+MOST_LABELS = 128
 WEIGHTS = (".h5", ".hdf5", ".keras")
 
 
@@ -28,7 +28,7 @@ def run(options) -> Report:
 
 
 def kind_of(path) -> str:
-    """scan, table, weights or annotation; told by content where it is plain, else by name."""
+    """scan, image, table, weights or annotation, told by content where it is plain."""
     from iliopsoas.masks.label_images import SUFFIXES
 
     path, name = Path(path), Path(path).name.lower()
@@ -41,12 +41,24 @@ def kind_of(path) -> str:
     if name.endswith(WEIGHTS) or head == b"\x89HDF\r\n\x1a\n":
         return "weights"
     if name.endswith(SUFFIXES):
-        return "annotation"
+        return "image" if _has_many_values(path) else "annotation"
     if name.endswith(".zip") or head.startswith(b"PK"):
         return "scan"
     if name.endswith(TABLES):
         return "table"
     raise InputError("its kind is not known by content or name; say --kind")
+
+
+def _has_many_values(path) -> bool:
+    """Whether a NIfTI file holds more values than a label map would."""
+    import nibabel as nib
+    import numpy as np
+
+    try:
+        values = np.asanyarray(nib.load(path).dataobj)
+        return len(np.unique(values)) > MOST_LABELS
+    except Exception:  # damaged, or no NIfTI: reading it as a mask says what is wrong
+        return False
 
 
 def _examine(path: Path, options) -> dict:
@@ -135,7 +147,25 @@ def _annotation(path, options):
     return f"annotation, {listed}{unchecked}", sizes
 
 
-CHECKS = {"scan": _scan, "table": _table, "weights": _weights, "annotation": _annotation}
+def _image(path, options):
+    import numpy as np
+
+    from iliopsoas import grid
+    from iliopsoas.cli import images
+
+    water, _, body, record = images.read(path)
+    litres = np.count_nonzero(body.dataobj) * grid.voxel_ml(body.affine) / 1000
+    message = f"stitched image, {' x '.join(map(str, water.shape))} voxels, body {litres:.1f} l"
+    return message, {"shape": list(water.shape), "body_litres": round(litres, 2)} | record
+
+
+CHECKS = {
+    "scan": _scan,
+    "image": _image,
+    "table": _table,
+    "weights": _weights,
+    "annotation": _annotation,
+}
 
 
 def _installation() -> list[dict]:
@@ -155,17 +185,16 @@ def _installation() -> list[dict]:
 def _network() -> dict:
     """A small network is built and run: the backend is there and works."""
     try:
-        keras = importlib.import_module("keras")
-        numpy = importlib.import_module("numpy")
-        from iliopsoas.network.architecture import build_network
+        import numpy
+
+        from iliopsoas.network import backend, build_network
 
         model = build_network((16, 16, 16, 1), base_filters=1)
         output = numpy.asarray(model.predict_on_batch(numpy.ones((1, 16, 16, 16, 1), "float32")))
         good = output.shape == (1, 16, 16, 16, 1) and numpy.isfinite(output).all()
     except Exception as error:  # whatever a broken backend raises is the finding
         return _item("network", "broken", f"{type(error).__name__}: {error}")
-    backend = f"Keras {keras.__version__} on {keras.backend.backend()}"
-    return _item("network", "ok" if good else "broken", backend)
+    return _item("network", "ok" if good else "broken", backend.kernels())
 
 
 def _item(what: str, status: str, message: str) -> dict:

@@ -8,10 +8,15 @@ import numpy as np
 from iliopsoas import grid
 from iliopsoas.dixon import process_scan
 from iliopsoas.dixon.body import body_mask, require_body
+from iliopsoas.landmarks import posture
 from iliopsoas.landmarks.silhouette import on_stitched_grid
 from iliopsoas.status import InputError, Refused, Verdict
 
 NIFTI = (".nii", ".nii.gz")
+NEGATIVE = 0.05  # deepest value below 0 that interpolation makes, as a share of the highest
+LEVELS = 16  # an image has more
+SAMPLE = 100_000  # values looked at for that
+OUTLIER = 200.0  # times the 99th percentile: 150 of the 32,000 steps would be left below it
 
 
 def is_nifti(path) -> bool:
@@ -50,7 +55,8 @@ def read(scan, fat=None) -> tuple:
                 " or another affine"
             )
         arrays.append(np.asarray(second.dataobj, dtype=np.float32))
-    scale = _scale(arrays)
+    roles = ("water image", "fat image")
+    scale = _scale(dict(zip(roles, arrays, strict=False)))
     body = _body(arrays, water.affine)
     images = [
         grid.las_image(np.rint(array * scale).astype(np.int16), water.affine) for array in arrays
@@ -72,6 +78,10 @@ def load(path, what: str):
             Verdict.UNREADABLE_PIXELS,
             f"{what}: cannot be read as NIfTI ({type(error).__name__}); is the file complete?",
         ) from None
+    if array.dtype.kind not in "biuf":
+        raise Refused(
+            Verdict.IMAGE_VALUES, f"{what}: expected one real number a voxel, found {array.dtype}"
+        )
     if array.ndim != 3:
         raise InputError(f"{what}: expected a 3-D volume, found shape {array.shape}")
     header = image.header
@@ -85,13 +95,15 @@ def load(path, what: str):
     return image
 
 
-def _scale(arrays) -> float:
-    """A power of two that brings intensities into int16 without losing their steps."""
-    for array in arrays:
-        if not np.isfinite(array).all():
-            raise InputError("image: some values are not finite")
+def _scale(arrays: dict) -> float:
+    """A power of two that brings intensities into int16 without losing their steps.
+
+    `arrays`: role to image. Values below 0, which interpolation makes, become 0.
+    """
+    for role, array in arrays.items():
+        _require_magnitudes(role, array)
         np.maximum(array, 0, out=array)
-    top = max(float(array.max()) for array in arrays)
+    top = max(float(array.max()) for array in arrays.values())
     if top <= 0:
         raise Refused(Verdict.CHANNEL_EMPTY, "image: no voxel above 0")
     scale = 1.0
@@ -100,6 +112,30 @@ def _scale(arrays) -> float:
     while top * scale < 100:
         scale *= 2
     return scale
+
+
+def _require_magnitudes(role, array) -> None:
+    """Refuse what is no magnitude image: values of a CT, a phase, labels, a few of them huge."""
+    if not np.isfinite(array).all():
+        raise Refused(Verdict.IMAGE_VALUES, f"{role}: some values are not finite")
+    low, high = float(array.min()), float(array.max())
+    said = f"{role}: values from {low:g} to {high:g}"
+    if low < -NEGATIVE * max(high, 0):
+        raise Refused(Verdict.IMAGE_VALUES, f"{said}; expected magnitudes, which are not negative")
+    signal = array[array > 0]
+    if not signal.size:
+        return
+    if len(np.unique(signal[:: max(1, signal.size // SAMPLE)])) < LEVELS:
+        raise Refused(
+            Verdict.IMAGE_VALUES, f"{said} in fewer than {LEVELS} steps; expected an image, no mask"
+        )
+    usual = float(np.percentile(signal, 99))
+    if high > OUTLIER * usual:
+        raise Refused(
+            Verdict.IMAGE_VALUES,
+            f"{said}, but 99 % of the signal lie below {usual:g}: in 16 bits the body would have "
+            "no steps left; remove the few highest values",
+        )
 
 
 def _body(arrays, affine):
@@ -112,4 +148,5 @@ def _body(arrays, affine):
         on_stitched_grid(body)
     except ValueError as error:
         raise InputError(f"water image: {error}") from None
+    posture.require_upright(body, "water image")
     return body

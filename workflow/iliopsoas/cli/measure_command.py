@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from iliopsoas import files, grid, landmarks
+from iliopsoas import files, grid, landmarks, starter
 from iliopsoas.cli import images
 from iliopsoas.cli.report import Report
 from iliopsoas.crops import crop
 from iliopsoas.logs import log
 from iliopsoas.masks import annotations, profile, volumes
-from iliopsoas.qc import alone, evidence, preview
+from iliopsoas.qc import evidence, preview
 from iliopsoas.qc.audit import FLAGGED
+from iliopsoas.qc.judge import judge_one
 from iliopsoas.status import InputError, Refused
 from iliopsoas.ukb.fingerprint import content_fingerprint
 from iliopsoas.versions import STAGES
@@ -36,11 +37,9 @@ def run(options) -> Report:
     """Measure; a refused scan leaves run.json alone, with the verdict."""
     weights = options.weights or os.environ.get("ILIOPSOAS_WEIGHTS") or None
     if weights is None and not options.annotation:
-        raise InputError(
-            "no network weights: give --weights FILE, or set ILIOPSOAS_WEIGHTS; or give "
-            "--annotation MASK to measure a manual mask"
-        )
-    if weights is not None and not Path(weights).is_file():
+        weights = starter.NAME
+    weights = starter.path_of(weights)
+    if weights is not None and not weights.is_file():
         raise InputError(f"weights: {weights} does not exist")
     reference = _reference(options)
     output = _prepare(options.output, options.overwrite)
@@ -133,6 +132,7 @@ def _measure(options, weights, output, record, reference=None) -> tuple[dict, st
 
     log.info("measuring")
     result = {"status": "ok"}  # first, as in the workflow's table
+    result["network"] = record["mask"].get("network")
     result |= volumes.measure(mask, water.affine, *arrays, height_cm=options.height)
     if reference is not None:
         result |= _scores(reference, options, result)
@@ -143,7 +143,7 @@ def _measure(options, weights, output, record, reference=None) -> tuple[dict, st
     record["evidence"] = evidence.gather(
         mask, water.affine, arrays[0], np.asanyarray(body.dataobj), found
     )
-    judged = alone.judge(
+    judged = judge_one(
         result,
         {
             "dixon": record["dixon"],
@@ -217,6 +217,8 @@ def _text(result: dict) -> str:
             lines.append(f"z = {z:.2f} of {name.removesuffix('_z')}")
     for side in grid.SIDES if "annotation" in result else ():
         lines.append(f"Dice, {side}: {result['annotation'][f'dice_{side}']:.4f}")
+    if result["network"] == starter.NAME:
+        lines.append(f"mask by {starter.NOTE}")
     if result.get("missing_reason"):
         lines.append(result["missing_reason"])
     lines += [f"{flag['severity']}: {flag['reading']} ({flag['flag']})" for flag in result["flags"]]

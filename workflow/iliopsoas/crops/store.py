@@ -1,6 +1,6 @@
 """The crops of a shard in one HDF5 file that training and segmentation stream from.
 
-Layout of a file (format 1), one row per subject and side:
+Layout of a file (format 2), one row per subject and side:
 
 - ``raw``        (rows, 96, 96, 192) int16, one chunk per row: the crop as the water volume
   holds it, so that either normalisation can be applied on reading
@@ -9,7 +9,10 @@ Layout of a file (format 1), one row per subject and side:
 - ``subject``    (rows,) text; ``side`` (rows,) uint8, 1 = left, 2 = right
 - ``divisor``    (rows,) float64: 99th percentile of the crop
 - ``origin``     (rows, 3) int32: first voxel of the crop in the stitched volume
+- ``extent``     (rows, 3) int32: shape of the stitched volume
 - ``label_row``  (rows,) int32: row of ``label``, -1 = not annotated
+- ``label_voxels`` (rows,) int64: voxels of the whole annotated muscle, with what lies outside the
+  crop; -1 = not annotated
 - attributes ``format``, ``shape`` and ``complete``, the last one written at the end
 """
 
@@ -18,17 +21,18 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 
-from iliopsoas import files
+from iliopsoas import files, grid, machine
 from iliopsoas.crops import boxes
 from iliopsoas.crops.boxes import CROP_SHAPE
 from iliopsoas.grid import SIDES
 from iliopsoas.status import InputError
 
-FORMAT = 1
+FORMAT = 2
 _CHUNK = (1, *CROP_SHAPE)
 
 
@@ -46,12 +50,18 @@ class Crops:
         First voxel of each crop in the volume.
     label : dict of str to ndarray, or None
         "left", "right" -> uint8 (96, 96, 192), 1 = muscle; None: not annotated.
+    label_voxels : dict of str to int, or None
+        Voxels of the annotated muscle in the whole volume; None: all of it lies in the crop.
+    extent : tuple of int
+        Shape of the volume.
     """
 
     raw: dict
     divisor: dict
     origin: dict
     label: dict | None = None
+    label_voxels: dict | None = None
+    extent: tuple = grid.SHAPE
 
     @classmethod
     def of(cls, water, landmarks, annotation=None) -> "Crops":
@@ -80,8 +90,9 @@ class Crops:
                 f"found {np.shape(annotation)}"
             )
         raw = {side: boxes.cut(water, landmarks, side) for side in SIDES}
-        label = None
+        label = voxels = None
         if annotation is not None:
+            voxels = {s: int(np.count_nonzero(annotation == v)) for s, v in SIDES.items()}
             label = {
                 side: (boxes.cut(annotation, landmarks, side) == value).astype(np.uint8)
                 for side, value in SIDES.items()
@@ -91,6 +102,8 @@ class Crops:
             divisor={side: boxes.normaliser(raw[side]) for side in SIDES},
             origin={side: tuple(boxes.box(landmarks, side, water.shape)) for side in SIDES},
             label=label,
+            label_voxels=voxels,
+            extent=water.shape,
         )
 
 
@@ -129,7 +142,7 @@ class CropWriter:
         """The file of a job that was stopped, cut to its whole subjects, or a new one."""
         if self._place.exists():
             try:
-                file = h5py.File(self._place, "r+")
+                file = machine.open_hdf5(self._place, "r+")
                 whole = min(len(file[name]) for name in ("raw", *_ROWS)) // len(SIDES) * len(SIDES)
                 for name in ("raw", *_ROWS):
                     file[name].resize(whole, axis=0)
@@ -189,21 +202,24 @@ class CropWriter:
         if subject in self._subjects():
             raise ValueError("crops: the same subject was added twice")
         for side, value in SIDES.items():
-            label_row = -1
+            label_row = voxels = -1
             if crops.label is not None:
                 label_row = _append(self._file["label"], crops.label[side])
+                inside = int(np.count_nonzero(crops.label[side]))
+                voxels = (crops.label_voxels or {}).get(side, inside)
             _append(self._file["raw"], crops.raw[side])
-            row = (subject, value, crops.divisor[side], crops.origin[side], label_row)
+            row = (subject, value, crops.divisor[side], crops.origin[side], crops.extent)
+            row += (label_row, voxels)
             for name, cell in zip(_ROWS, row, strict=True):
                 _append(self._file[name], cell)
         self._file.flush()
 
 
-_ROWS = ("subject", "side", "divisor", "origin", "label_row")
+_ROWS = ("subject", "side", "divisor", "origin", "extent", "label_row", "label_voxels")
 
 
 def _new_file(path) -> h5py.File:
-    file = h5py.File(path, "w")
+    file = machine.open_hdf5(path, "w")
     for name, kind in (("raw", np.int16), ("label", np.uint8)):
         file.create_dataset(
             name,
@@ -214,9 +230,9 @@ def _new_file(path) -> h5py.File:
             compression="lzf",
             shuffle=kind == np.int16,  # splits the mostly empty high bytes off
         )
-    kinds = (h5py.string_dtype(), np.uint8, np.float64, np.int32, np.int32)
+    kinds = (h5py.string_dtype(), np.uint8, np.float64, np.int32, np.int32, np.int32, np.int64)
     for name, kind in zip(_ROWS, kinds, strict=True):
-        more = (3,) if name == "origin" else ()
+        more = (3,) if name in ("origin", "extent") else ()
         file.create_dataset(name, (0, *more), kind, maxshape=(None, *more), chunks=(1024, *more))
     file.attrs["format"] = FORMAT
     file.attrs["shape"] = CROP_SHAPE
@@ -236,6 +252,18 @@ def _reader_of(path):
         return CropReader(path) if Path(path).exists() else None
     except InputError:
         return None
+
+
+class _Row(NamedTuple):
+    """Where a crop lies and what is known of it, as in the file's layout."""
+
+    file: int
+    row: int
+    divisor: float
+    origin: list
+    extent: list
+    label_row: int
+    label_voxels: int
 
 
 class CropReader:
@@ -267,7 +295,7 @@ class CropReader:
 
     def _index(self, number: int, path: Path):
         try:
-            with h5py.File(path, "r") as file:
+            with machine.open_hdf5(path) as file:
                 whole = file.attrs.get("complete") or self._unfinished
                 if file.attrs.get("format") != FORMAT or not whole:
                     raise InputError(f"{path}: expected a complete crop file of format {FORMAT}")
@@ -276,13 +304,15 @@ class CropReader:
                     file["side"][:].tolist(),
                     file["divisor"][:].tolist(),
                     file["origin"][:].tolist(),
+                    file["extent"][:].tolist(),
                     file["label_row"][:].tolist(),
+                    file["label_voxels"][:].tolist(),
                     strict=True,
                 )
-                for row, (subject, side, divisor, origin, label) in enumerate(columns):
+                for row, (subject, side, *values) in enumerate(columns):
                     if (subject, side) in self._rows:
                         raise InputError(f"{path}: a subject of this crop file is in another one")
-                    self._rows[subject, side] = (number, row, divisor, tuple(origin), label)
+                    self._rows[subject, side] = _Row(number, row, *values)
         except (OSError, KeyError) as error:
             raise InputError(f"{path}: cannot be read as a crop file: {error}") from None
 
@@ -292,7 +322,7 @@ class CropReader:
     def _file(self, number: int) -> h5py.File:
         key = (os.getpid(), number)
         if key not in self._open:
-            self._open[key] = h5py.File(self.paths[number], "r", rdcc_nbytes=0)
+            self._open[key] = machine.open_hdf5(self.paths[number], rdcc_nbytes=0)
         return self._open[key]
 
     def _row(self, subject: str, side: str):
@@ -315,40 +345,63 @@ class CropReader:
         -------
         ndarray of float32, shape (96, 96, 192)
         """
-        divisor = self._row(subject, side)[2]
+        divisor = self._row(subject, side).divisor
         return boxes.normalise(self.read_raw(subject, side), divisor, normalisation)
 
     def read_raw(self, subject: str, side: str) -> np.ndarray:
         """The crop as cut: int16 (96, 96, 192)."""
-        number, row, *_ = self._row(subject, side)
-        return self._file(number)["raw"][row]
+        found = self._row(subject, side)
+        return self._file(found.file)["raw"][found.row]
 
     def has_label(self, subject: str) -> bool:
         """Whether the subject has an annotation."""
-        return self._row(subject, "left")[4] >= 0
+        return self._row(subject, "left").label_row >= 0
 
     def read_label(self, subject: str, side: str) -> np.ndarray:
         """The annotation's crop: uint8 (96, 96, 192), 1 = muscle of this side."""
-        number, *_, label = self._row(subject, side)
-        if label < 0:
+        found = self._annotated(subject, side)
+        return self._file(found.file)["label"][found.label_row]
+
+    def label_voxels(self, subject: str, side: str) -> int:
+        """Voxels of the whole annotated muscle, with what lies outside the crop."""
+        return self._annotated(subject, side).label_voxels
+
+    def _annotated(self, subject: str, side: str):
+        found = self._row(subject, side)
+        if found.label_row < 0:
             raise KeyError("crops: the subject asked for has no annotation")
-        return self._file(number)["label"][label]
+        return found
+
+    def within(self, subject: str, side: str) -> np.ndarray:
+        """Which voxels of the crop lie in the stitched volume: bool (96, 96, 192)."""
+        found = self._row(subject, side)
+        inside = np.zeros(CROP_SHAPE, bool)
+        inside[
+            tuple(
+                slice(max(-start, 0), max(extent - start, 0))
+                for start, extent in zip(found.origin, found.extent, strict=True)
+            )
+        ] = True
+        return inside
 
     def crops(self, subject: str) -> Crops:
         """A subject's crops as they were added."""
-        label = None
+        label = voxels = None
         if self.has_label(subject):
             label = {side: self.read_label(subject, side) for side in SIDES}
+            voxels = {side: self.label_voxels(subject, side) for side in SIDES}
         return Crops(
             raw={side: self.read_raw(subject, side) for side in SIDES},
-            divisor={side: self._row(subject, side)[2] for side in SIDES},
+            divisor={side: self._row(subject, side).divisor for side in SIDES},
             origin={side: self.origin(subject, side) for side in SIDES},
             label=label,
+            label_voxels=voxels,
+            extent=tuple(self._row(subject, "left").extent),
         )
 
     def origin(self, subject: str, side: str) -> tuple[int, int, int]:
         """First voxel (x, y, z) of the crop in the stitched volume."""
-        return self._row(subject, side)[3]
+        return tuple(self._row(subject, side).origin)
 
     def close(self) -> None:
         """Close the files; reading opens them again."""

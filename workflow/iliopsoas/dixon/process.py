@@ -1,15 +1,15 @@
 """One scan to one water and one fat volume: the stages of published_method.md, section 1."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import nibabel as nib
 import numpy as np
 
-from iliopsoas import grid
-from iliopsoas.dixon import bias, body, quality, slab, stitch, swaps
-from iliopsoas.dixon.series import Station, build_stations
+from iliopsoas import grid, machine
+from iliopsoas.dixon import bias, body, exchanges, quality, slab_ends, stitch, swaps
+from iliopsoas.dixon.series import Slab, build_stations
 from iliopsoas.ukb.archive import LIMITS, Limits, open_scan
 
 IN, FAT, WATER = "in", "F", "W"
@@ -39,6 +39,7 @@ class DixonResult:
     seconds: dict = field(default_factory=dict)
 
 
+@machine.one_thread()
 def process_scan(
     path,
     *,
@@ -79,37 +80,26 @@ def process_scan(
     stations = build_stations(scan.slices, oblique_tolerance)
     target = stitch.choose_target(stations)
     weights = stitch.station_weights(stations, target)
-    planes = _take_planes(stations, target)
     record = _record(scan, stations, target)
     del scan
+    planes = take_planes(stations, target)
+    stations = [replace(station, channels={}) for station in stations]
     watch("stations")
 
-    decided = swaps.detect(stations, planes, target)
+    decided, record["swaps_corrected"], regions = undo_exchanges(stations, planes, target)
     swaps.require_certain(decided, swap_margin)
-    record["swaps_corrected"] = swaps.correct(planes, decided)
+    record |= exchanges.record(regions)
     record["swap_confidence"] = round(min(decided.confidence.values()), 4)
     for unit, value in decided.confidence.items():
         record[f"swap_confidence_{unit}"] = round(value, 4)
     watch("swaps")
 
-    for station in stations:
-        channels = planes[station.number]
-        mask = body.foreground(channels[IN])
-        record[f"snr_{station.number}"] = _rounded(quality.signal_to_noise(channels[IN], mask), 2)
-        ends = slab.end_profile(channels[IN], mask)
-        for channel in (IN, FAT, WATER):
-            channels[channel] /= ends[:, None, None]
-        record[f"slab_ends_{station.number}"] = [
-            round(float(ends[0]), 3),
-            round(float(ends[-1]), 3),
-        ]
-        shrink = _blocks(bias_shrink, station.spacing)
-        _correct(channels, bias.estimate(channels[IN], mask, shrink))
-    known = [v for k, v in record.items() if k.startswith("snr_") and v is not None]
-    record["snr"] = min(known) if known else None
+    record |= _outline_record(decided.masks, stations, target)
+    record |= _correct_stations(stations, planes, bias_shrink)
     watch("bias of stations")
 
-    gains = _match_gains(stations, planes, weights, target, record)
+    gains, seams = _match_gains(stations, planes, weights, target)
+    record |= seams
     volumes = {}
     scaled = [w * g for w, g in zip(weights, gains, strict=True)]
     for channel in (IN, FAT, WATER):
@@ -128,9 +118,11 @@ def process_scan(
     mask = body.body_mask(volumes[IN], covered)
     record["body_litres"] = round(body.require_body(mask, grid.voxel_ml(target.affine)), 3)
     record["coverage"] = round(float(covered.mean()), 4)
+    record |= _void_record(volumes[IN], mask, target, stations)
     watch("body mask")
 
-    images = _images(volumes, mask, target, record)
+    images, scaling = _images(volumes, mask, target)
+    record |= scaling
     watch("output")
     return DixonResult(*images, record=record, seconds=watch.seconds)
 
@@ -157,18 +149,91 @@ def _blocks(shrink: int, spacing) -> tuple:
     return max(1, round(shrink * grid.IN_PLANE_MM / float(spacing[2]))), shrink, shrink
 
 
-def _take_planes(stations: list[Station], target: stitch.Target) -> dict:
-    """Every station's channels on the target's rows and columns; the originals are let go."""
+def take_planes(stations: list[Slab], target: stitch.Target) -> dict:
+    """Every station's channels on the target's rows and columns: number -> channel -> array."""
     planes = {}
     for station in stations:
-        channels = {}
+        planes[station.number] = channels = {}
         for channel in (IN, FAT, WATER):
             array = stitch.place_in_plane(station.channels[channel], station, target)
-            np.maximum(array, 0, out=array)
-            channels[channel] = array
-        station.channels = {WATER: channels[WATER]}  # its length is still asked for
-        planes[station.number] = channels
+            channels[channel] = np.maximum(array, 0)
     return planes
+
+
+def undo_exchanges(stations, planes: dict, target) -> tuple:
+    """Exchange fat and water back, in place: whole stations, sides and legs, then regions.
+
+    Returns
+    -------
+    decided : swaps.Swaps
+        Weighed again where a region was put right: the evidence is another one then.
+    corrected : list of str
+        Stations, sides and legs that were exchanged.
+    regions : list of exchanges.Region
+    """
+    decided = swaps.detect(stations, planes, target)
+    corrected = swaps.correct(planes, decided)
+    regions = []
+    for station in stations:
+        channels, mask = planes[station.number], decided.masks[station.number]
+        surface = decided.rims[station.number].voxels(mask.shape, decided.swapped)
+        found = exchanges.find(channels, mask, surface, station, target)
+        exchanges.mend(channels, found)
+        regions += found
+    if any(region.mended for region in regions):
+        decided = swaps.detect(stations, planes, target)
+        corrected = sorted(set(corrected) ^ set(swaps.correct(planes, decided)))
+    return decided, corrected, regions
+
+
+def _correct_stations(stations, planes: dict, bias_shrink: int) -> dict:
+    """Correct slab ends and shading of every station, in place; returns their record."""
+    record, ratios = {}, []
+    for station in stations:
+        channels, number = planes[station.number], station.number
+        mask = body.foreground(channels[IN])
+        ratio, source = quality.signal_to_noise(channels[IN], mask)
+        record[f"snr_{number}"] = _rounded(ratio, 2)
+        record[f"snr_from_{number}"] = source
+        ratios += [] if ratio is None else [ratio]
+        ends = slab_ends.end_profile(channels[IN], mask)
+        for channel in (IN, FAT, WATER):
+            channels[channel] /= ends[:, None, None]
+        record[f"slab_ends_{number}"] = [round(float(ends[0]), 3), round(float(ends[-1]), 3)]
+        _correct(channels, bias.estimate(channels[IN], mask, _blocks(bias_shrink, station.spacing)))
+    record["snr"] = _rounded(min(ratios), 2) if ratios else None
+    return record
+
+
+def _outline_record(masks: dict, stations, target) -> dict:
+    """What of the outline the field of view cuts off."""
+    cuts = {}
+    for station in stations:
+        first = round((station.origin[1] - target.origin[1]) / target.spacing[1])
+        rows = slice(max(first, 0), first + station.rows)
+        cuts[station.number] = quality.outline_cut(masks[station.number][:, rows])
+    return {
+        "outline_cut": [
+            f"{number}:{side}:{percent:.0f}%"
+            for number, sides in cuts.items()
+            for side, percent in sides.items()
+            if percent >= 1
+        ],
+        "outline_cut_percent": _rounded(max(sum(sides.values()) for sides in cuts.values()), 1),
+    }
+
+
+def _void_record(in_phase, mask, target, stations) -> dict:
+    middles = [(s.low + s.high) / 2 for s in stations if s.number == 4]
+    voids = quality.hip_voids(in_phase, mask, target, middles[0])
+    record = {f"void_ml_{side}": round(ml, 1) for side, (ml, _) in voids.items()}
+    record["void_at"] = [
+        f"{side}:{'/'.join(f'{mm:.0f}' for mm in place)}"
+        for side, (_, place) in voids.items()
+        if place is not None
+    ]
+    record["void_ml"] = max(record["void_ml_left"], record["void_ml_right"])
+    return record
 
 
 def _correct(channels: dict, field_: bias.BiasField) -> None:
@@ -182,38 +247,47 @@ def _correct(channels: dict, field_: bias.BiasField) -> None:
             channels[channel][first:last] *= inverse
 
 
-def _match_gains(stations, planes, weights, target, record) -> list[float]:
+def _match_gains(stations, planes, weights, target) -> tuple[list[float], dict]:
     """One factor per station that makes neighbours agree where they overlap.
 
     The published code leaves this to the second N4, whose spline is too stiff for a step.
     Factors are relative to the station with most neighbours matched: their geometric mean
     is 1, so that the overall level stays the scanner's.
     """
-    log_gain = [0.0]
+    log_gain, record = [0.0], {}
     for upper, lower in pairwise(stations):
         a, b = stations.index(upper), stations.index(lower)
         seam = f"{lower.number}_{upper.number}"
         both = np.flatnonzero((weights[a] > 0) & (weights[b] > 0))
-        found = None
+        found = agreement = middle = None
         if len(both):
             first, last = both[0], both[-1] + 1
-            parts = [
-                stitch.resample_slices(planes[s.number][IN], s, target, first, last)
-                for s in (lower, upper)
-            ]
-            found = quality.seam_difference(*parts, weights[b][first:last])
+            parts = {
+                channel: [
+                    stitch.resample_slices(planes[s.number][channel], s, target, first, last)
+                    for s in (lower, upper)
+                ]
+                for channel in (IN, WATER, FAT)
+            }
+            weight = weights[b][first:last]
+            found = quality.seam_difference(*parts[IN], weight)
+            sides = zip(parts[WATER], parts[FAT], strict=True)
+            agreement = quality.seam_agreement(*sides, weight)
+            middle = target.z[both].mean()
         record[f"seam_slices_{seam}"] = len(both)
         record[f"seam_gain_{seam}"] = _rounded(found and np.exp(found["log_gain"]), 4)
         record[f"seam_residual_{seam}"] = _rounded(found and found["residual"], 4)
+        record[f"seam_agreement_{seam}"] = _rounded(agreement, 4)
+        record[f"seam_mm_{seam}"] = _rounded(middle, 1)
         # lower x g_lower = upper x g_upper
         log_gain.append(log_gain[-1] - (found["log_gain"] if found else 0.0))
     residuals = [v for k, v in record.items() if k.startswith("seam_residual_") and v is not None]
     record["seam_residual"] = max(residuals) if residuals else None
     log_gain = np.array(log_gain) - np.mean(log_gain)
-    return [float(g) for g in np.exp(log_gain)]
+    return [float(g) for g in np.exp(log_gain)], record
 
 
-def _images(volumes: dict, mask: np.ndarray, target: stitch.Target, record: dict) -> tuple:
+def _images(volumes: dict, mask: np.ndarray, target: stitch.Target) -> tuple[tuple, dict]:
     """int16 images in scanner units.
 
     Scanner values fit (12 bits). Where corrected values would not, or where a rescaled
@@ -227,8 +301,10 @@ def _images(volumes: dict, mask: np.ndarray, target: stitch.Target, record: dict
         scale /= 2
     while 0 < top * scale < 100:
         scale *= 2
-    record["intensity_scale"] = scale
-    record["intensities_clipped"] = bool(highest * scale > 32_767)
+    record = {
+        "intensity_scale": scale,
+        "intensities_clipped": bool(highest * scale > 32_767),
+    }
     images = []
     for channel in (WATER, FAT):
         values = volumes.pop(channel)
@@ -237,10 +313,10 @@ def _images(volumes: dict, mask: np.ndarray, target: stitch.Target, record: dict
         np.clip(values, 0, 32_767, out=values)
         images.append(grid.las_image(values.astype(np.int16).transpose(2, 1, 0), target.affine))
     images.append(grid.las_image(mask.transpose(2, 1, 0), target.affine))
-    return tuple(images)
+    return tuple(images), record
 
 
-def _record(scan, stations: list[Station], target: stitch.Target) -> dict:
+def _record(scan, stations: list[Slab], target: stitch.Target) -> dict:
     found = [station.number for station in stations]
     return {
         "stations_found": found,
@@ -255,7 +331,7 @@ def _record(scan, stations: list[Station], target: stitch.Target) -> dict:
             f"{s.number}:{c}" for s in stations for c in s.notes.get("channels_refitted", [])
         ],
         "station_low_mm": [round(s.low, 2) for s in stations],
-        "station_slices": [len(s.channels[WATER]) for s in stations],
+        "station_slices": [s.slices for s in stations],
         "software": "; ".join(sorted({s.software for s in stations if s.software})),
         "surplus_files": int(sum(scan.surplus.values())),
         "unreadable_files": len(scan.unreadable),

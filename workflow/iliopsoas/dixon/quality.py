@@ -1,19 +1,140 @@
-"""Image quality numbers of the stations and of the seams between them."""
+"""Image quality numbers: noise, seams between stations, the field of view's edge, metal."""
 
 import numpy as np
+from scipy import ndimage
 
-from iliopsoas.dixon.body import noise_level
+from iliopsoas.dixon.body import masked_air, noise_level
+from iliopsoas.dixon.stitch import Target
+
+QUIET_SHARE = 25  # percentile of patches: those without an edge in them
+PATCH = 8  # voxels
+EDGE_COLUMNS = 4  # the field of view's outermost columns, dim or distorted
+
+# where hip implants lie, RAS mm above or below station 4's middle and beside the body's
+HIP_HEIGHTS_MM, HIP_ASIDE_MM, HIP_DEPTH_MM = (-75.0, 60.0), (40.0, 150.0), 75.0
+VOID = 0.15  # of the median tissue signal there
+VOID_RADIUS_MM = 7.0  # thicker than cortical bone, tendons and joints
 
 
-def signal_to_noise(in_phase: np.ndarray, mask: np.ndarray) -> float | None:
-    """Median foreground signal over the noise of air; higher is better.
+def signal_to_noise(in_phase: np.ndarray, mask: np.ndarray) -> tuple[float | None, str | None]:
+    """Median foreground signal over the noise; higher is better. And where the noise was read.
 
-    None where air carries no noise (a scanner that masks it) or nothing is foreground.
+    Returns
+    -------
+    ratio : float or None
+        None where nothing is foreground.
+    source : "air", "tissue" or None
+        "tissue" where the scanner set the air to 0: differences of neighbours inside tissue.
     """
-    noise = noise_level(in_phase)
-    if noise <= 0 or not mask.any():
+    if not mask.any():
+        return None, None
+    source = "tissue" if masked_air(in_phase) else "air"
+    noise = noise_level(in_phase) if source == "air" else tissue_noise(in_phase, mask)
+    if not noise:
+        return None, None
+    return float(np.median(in_phase[mask]) / noise), source
+
+
+def tissue_noise(in_phase: np.ndarray, mask: np.ndarray) -> float | None:
+    """Standard deviation of the noise from second differences along x inside tissue.
+
+    Patch by patch, of which the quiet ones count: an upper bound of the noise, since no
+    tissue is quite even. None where there is too little tissue.
+    """
+    some = slice(1, -1, 3)
+    values, inside = in_phase[some].astype(np.float32), mask[some]
+    bend = values[..., 1:-1] - (values[..., :-2] + values[..., 2:]) / 2
+    whole = inside[..., 1:-1] & inside[..., :-2] & inside[..., 2:]
+    depth, ny, nx = (n - n % PATCH if axis else n for axis, n in enumerate(bend.shape))
+    shape = (depth, ny // PATCH, PATCH, nx // PATCH, PATCH)
+    full = whole[:, :ny, :nx].reshape(shape).all(axis=(2, 4))
+    if full.sum() < 50:
         return None
-    return float(np.median(in_phase[mask]) / noise)
+    power = (bend[:, :ny, :nx] ** 2).reshape(shape).mean(axis=(2, 4))[full]
+    return float(np.sqrt(np.percentile(power, QUIET_SHARE) / 1.5))
+
+
+def outline_cut(mask: np.ndarray) -> dict:
+    """How much of the body's outline the field of view cuts off, per side.
+
+    Parameters
+    ----------
+    mask : ndarray of bool (z, y, x)
+        Tissue of a station on rows that it covers.
+
+    Returns
+    -------
+    dict
+        "left", "right", "front", "back" -> percent of the outline (2-D, all slices) that lies
+        on that side's edge of the field of view.
+    """
+    if not mask.any():
+        return {}
+    outline = sum(int(np.count_nonzero(np.diff(mask, axis=axis))) for axis in (1, 2))
+    cut = {
+        "right": int(mask[..., :EDGE_COLUMNS].any(axis=2).sum()),
+        "left": int(mask[..., -EDGE_COLUMNS:].any(axis=2).sum()),
+        "back": int(mask[:, :2].any(axis=1).sum()),
+        "front": int(mask[:, -2:].any(axis=1).sum()),
+    }
+    total = outline + sum(cut.values())
+    return {side: 100.0 * count / total for side, count in cut.items()}
+
+
+def hip_voids(in_phase: np.ndarray, mask: np.ndarray, target: Target, height: float) -> dict:
+    """Signal voids as metal leaves them, where the hips are.
+
+    Parameters
+    ----------
+    in_phase : ndarray (z, y, x)
+        On the stitched grid.
+    mask : ndarray of bool (z, y, x)
+        Body, voids filled.
+    target : Target
+    height : float
+        RAS z of station 4's middle.
+
+    Returns
+    -------
+    dict
+        "left", "right" -> (millilitres, RAS mm of the middle or None) of the largest void
+        whose core is more than `VOID_RADIUS_MM` from anything that gives signal.
+    """
+    result = {"left": (0.0, None), "right": (0.0, None)}
+    step = np.array(target.spacing[::-1])
+    levels = np.flatnonzero(
+        (target.z >= height + HIP_HEIGHTS_MM[0]) & (target.z <= height + HIP_HEIGHTS_MM[1])
+    )
+    if not len(levels):
+        return result
+    part = slice(levels[0], levels[-1] + 1)
+    body, signal = mask[part] > 0, in_phase[part]
+    if not body.any():
+        return result
+    _, y, x = (places.mean() for places in np.nonzero(body))
+    dark = body & (signal < VOID * np.median(signal[body]))
+    aside = (np.arange(mask.shape[2]) - x) * step[2]
+    deep = np.abs((np.arange(mask.shape[1]) - y) * step[1]) < HIP_DEPTH_MM
+    for side, away in (("left", aside), ("right", -aside)):
+        columns = (away > HIP_ASIDE_MM[0]) & (away < HIP_ASIDE_MM[1])
+        here = dark & columns & deep[:, None]
+        if not here.any():
+            continue
+        core = ndimage.distance_transform_edt(here, sampling=step) > VOID_RADIUS_MM
+        labels, count = ndimage.label(here)
+        sizes = np.bincount(labels.ravel(), minlength=count + 1)
+        with_core = np.unique(labels[core])
+        if not len(with_core):
+            continue
+        largest = max(with_core, key=lambda number: sizes[number])
+        k, j, i = (float(places.mean()) for places in np.nonzero(labels == largest))
+        place = (
+            target.origin[0] - i * step[2],
+            target.origin[1] + j * step[1],
+            target.origin[2] + (k + part.start) * step[0],
+        )
+        result[side] = (float(sizes[largest] * np.prod(step)) / 1000, place)
+    return result
 
 
 def seam_difference(lower: np.ndarray, upper: np.ndarray, weight: np.ndarray) -> dict | None:
@@ -45,3 +166,40 @@ def seam_difference(lower: np.ndarray, upper: np.ndarray, weight: np.ndarray) ->
     ratio = np.log(a[tissue] / b[tissue])
     gain = float(np.median(ratio))
     return {"log_gain": gain, "residual": float(np.median(np.abs(ratio - gain)))}
+
+
+def seam_agreement(lower, upper, weight: np.ndarray) -> float | None:
+    """Whether two stations show the same body where they overlap; 1 at best.
+
+    Parameters
+    ----------
+    lower, upper : (ndarray, ndarray)
+        Water and fat (slices, y, x) of each station in the overlapping slices.
+    weight : ndarray (slices,)
+        Weight of the lower station; slices where both count decide.
+
+    Returns
+    -------
+    float or None
+        Correlation of the water share W / (W + F) over tissue that both show. It needs no common
+        gain, and fat and muscle tell one place in a body from another, which the sum of both
+        hardly does. None without shared tissue.
+    """
+    shared = np.minimum(weight, 1 - weight)
+    middle = shared >= min(0.05, shared.max())
+    totals = [water[middle] + fat[middle] for water, fat in (lower, upper)]
+    tissue = np.ones(totals[0].shape, bool)
+    for total in totals:
+        positive = total[total > 0]
+        if positive.size < 1000:
+            return None
+        tissue &= total > 0.25 * np.percentile(positive, 95)
+    if tissue.sum() < 1000:
+        return None
+    shares = [
+        water[middle][tissue] / total[tissue]
+        for (water, _), total in zip((lower, upper), totals, strict=True)
+    ]
+    if min(share.std() for share in shares) == 0:
+        return None
+    return float(np.corrcoef(*shares)[0, 1])

@@ -12,6 +12,7 @@ largest: the sequence is T1-weighted (1.5 T, TR 6.7 ms, flip angle 10 degrees), 
 """
 
 import functools
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
@@ -29,8 +30,40 @@ BRIGHTER = 0.4  # log signal of fat over water that is full evidence; log 2 is 0
 LIMIT = 0.5  # no patch speaks louder
 
 
-def rim_evidence(channels: dict, mask: np.ndarray, halves: dict, spacing_z: float) -> dict:
-    """Evidence per unit that the channels are labelled as they are.
+@dataclass
+class Rim:
+    """What the surface of a station says, patch by patch.
+
+    Attributes
+    ----------
+    pieces : list of tuple
+        (unit, slice, voxels near the surface (y, x), evidence (tiles,), weight (tiles,)): the
+        evidence that the channels are labelled as they are, -0.5 to 0.5, weight 0 where
+        nothing is seen.
+    """
+
+    pieces: list = field(default_factory=list)
+
+    def evidence(self, unit: str) -> float:
+        """Mean evidence per patch of a unit; 0 where no surface is seen."""
+        mine = [piece for piece in self.pieces if piece[0] == unit]
+        total = sum(float(weight.sum()) for *_, weight in mine)
+        if total <= 0:
+            return 0.0
+        return sum(float((value * weight).sum()) for *_, value, weight in mine) / total
+
+    def voxels(self, shape: tuple, swapped: dict) -> np.ndarray:
+        """Evidence of voxels near the surface once `swapped` units are put right, (z, y, x)."""
+        result = np.zeros(shape, np.float32)
+        tile, _ = _tiles(*shape[1:])
+        for unit, level, where, value, _ in self.pieces:
+            sign = -1 if swapped[unit] else 1
+            result[level] += sign * np.where(where, value[tile], 0)
+        return result
+
+
+def rim_of(channels: dict, mask: np.ndarray, halves: dict, spacing_z: float) -> Rim:
+    """Evidence of the surface that the channels are labelled as they are.
 
     Parameters
     ----------
@@ -41,17 +74,11 @@ def rim_evidence(channels: dict, mask: np.ndarray, halves: dict, spacing_z: floa
         Unit -> bool (z, x): its columns in every slice.
     spacing_z : float
         Millimetres between slices.
-
-    Returns
-    -------
-    dict
-        Unit -> mean evidence per patch, -0.5 to 0.5; 0 where no surface is seen.
     """
     nz, ny, nx = mask.shape
     step = max(1, round(SLICE_EVERY_MM / spacing_z))
     tile, tiles = _tiles(ny, nx)
-    evidence: dict = {unit: [] for unit in halves}
-    weights: dict = {unit: [] for unit in halves}
+    rim = Rim()
     for k in range(3, max(nz - 3, 4), step):
         if k >= nz or not mask[k].any():
             continue
@@ -71,15 +98,8 @@ def rim_evidence(channels: dict, mask: np.ndarray, halves: dict, spacing_z: floa
             fat = np.bincount(index, channels["F"][k][where], size).reshape(shape)
             water = np.bincount(index, channels["W"][k][where], size).reshape(shape)
             count = np.bincount(index, minlength=size).reshape(shape)
-            value, weight = judge(fat, water, count)
-            evidence[unit].append(value)
-            weights[unit].append(weight)
-    result = {}
-    for unit in halves:
-        value = np.concatenate(evidence[unit]) if evidence[unit] else np.zeros(0)
-        weight = np.concatenate(weights[unit]) if weights[unit] else np.zeros(0)
-        result[unit] = float((value * weight).sum() / weight.sum()) if weight.sum() > 0 else 0.0
-    return result
+            rim.pieces.append((unit, k, where, *judge(fat, water, count)))
+    return rim
 
 
 def brightness_evidence(channels: dict, mask: np.ndarray, halves: dict, spacing_z: float) -> dict:
@@ -126,9 +146,10 @@ def brightness_evidence(channels: dict, mask: np.ndarray, halves: dict, spacing_
 def judge(fat: np.ndarray, water: np.ndarray, count: np.ndarray) -> tuple:
     """Evidence (n,) and weight (n,) of patches' summed profiles (n, depths)."""
     usable = (count[:, :6] > 0).all(axis=1) & (count[:, :6].sum(axis=1) >= 24)
+    evidence, weights = np.zeros(len(usable)), np.zeros(len(usable))
+    if not usable.any():
+        return evidence, weights
     fat, water, count = fat[usable], water[usable], count[usable]
-    if not len(fat):
-        return np.zeros(0), np.zeros(0)
     balance, valid = _aligned(fat, water, count)
     models = templates()
     known = valid.astype(float)
@@ -141,8 +162,9 @@ def judge(fat: np.ndarray, water: np.ndarray, count: np.ndarray) -> tuple:
         return (squared - 2 * cross + known @ (models**2).T).min(axis=1)
 
     difference = (misfit(-balance) - misfit(balance)) / total
-    weight = np.sqrt(count[:, :6].sum(axis=1))
-    return np.clip(difference, -LIMIT, LIMIT), weight
+    evidence[usable] = np.clip(difference, -LIMIT, LIMIT)
+    weights[usable] = np.sqrt(count[:, :6].sum(axis=1))
+    return evidence, weights
 
 
 def _tiles(ny: int, nx: int) -> tuple[np.ndarray, int]:

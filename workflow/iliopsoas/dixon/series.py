@@ -12,14 +12,14 @@ import numpy as np
 from iliopsoas.dixon.stations import NEEDED, REQUIRED, number_stations
 from iliopsoas.dixon.stitch import resample_axis
 from iliopsoas.status import Refused, Verdict
-from iliopsoas.ukb.dicom import Slice
+from iliopsoas.ukb.dicom import Slice, foreign_part
 
 SAME_TIME_S = 10.0  # channels of one acquisition are written within seconds of each other
 NAMES = {"in": "in-phase", "opp": "opposed-phase", "F": "fat", "W": "water"}
 
 
 @dataclass
-class Series:
+class ChannelVolume:
     """One channel of one acquisition, as a volume in voxel order LAS."""
 
     channel: str
@@ -28,9 +28,11 @@ class Series:
     spacing: np.ndarray  # mm along x, y, z
     present: np.ndarray  # bool (z,): False where a slice is missing
     when: tuple
+    acquired: float
+    number: int
+    reconstruction: tuple
     description: str
     software: str
-    shape_read: tuple  # rows, columns
 
     @property
     def low(self) -> float:
@@ -42,8 +44,11 @@ class Series:
 
 
 @dataclass
-class Station:
-    """One slab. Arrays float32 (z, y, x); `origin` and `spacing` are (x, y, z)."""
+class Slab:
+    """One slab. Arrays float32 (z, y, x); `origin` and `spacing` are (x, y, z).
+
+    `slices` stays when the arrays are let go.
+    """
 
     number: int
     channels: dict  # "in", "F", "W": float32 (z, y, x)
@@ -53,6 +58,11 @@ class Station:
     description: str
     software: str
     notes: dict = field(default_factory=dict)
+    slices: int = 0
+
+    def __post_init__(self):
+        if self.channels:
+            self.slices = len(self.channels["W"])
 
     @property
     def low(self) -> float:
@@ -60,10 +70,10 @@ class Station:
 
     @property
     def high(self) -> float:
-        return float(self.origin[2] + (len(self.channels["W"]) - 1) * self.spacing[2])
+        return float(self.origin[2] + (self.slices - 1) * self.spacing[2])
 
 
-def build_stations(slices: list[Slice], oblique_tolerance: float = 0.005) -> list[Station]:
+def build_stations(slices: list[Slice], oblique_tolerance: float = 0.005) -> list[Slab]:
     """Sort slices into stations by header and geometry.
 
     Parameters
@@ -77,7 +87,7 @@ def build_stations(slices: list[Slice], oblique_tolerance: float = 0.005) -> lis
 
     Returns
     -------
-    list of Station
+    list of Slab
         From head to foot. `notes` holds what had to be decided.
 
     Raises
@@ -86,6 +96,19 @@ def build_stations(slices: list[Slice], oblique_tolerance: float = 0.005) -> lis
         ``oblique``, ``wrong_body_part``, ``channel_missing``, ``channel_empty``,
         ``slices_missing``, ``station_missing`` or ``unreadable_pixels``.
     """
+    try:
+        return _numbered(slices, oblique_tolerance)
+    except Refused as error:
+        part = foreign_part(slices)
+        if part and error.verdict in (Verdict.STATION_MISSING, Verdict.CHANNEL_MISSING):
+            raise Refused(
+                Verdict.WRONG_BODY_PART,
+                f"scan: BodyPartExamined is {part}, and {error.message.removeprefix('scan: ')}",
+            ) from None
+        raise
+
+
+def _numbered(slices, oblique_tolerance) -> list[Slab]:
     groups: dict[tuple, list[Slice]] = {}
     for item in slices:
         groups.setdefault((item.channel, *item.series, item.rows, item.columns), []).append(item)
@@ -115,7 +138,7 @@ def build_stations(slices: list[Slice], oblique_tolerance: float = 0.005) -> lis
     return stations
 
 
-def build_series(items: list[Slice], oblique_tolerance: float) -> Series | None:
+def build_series(items: list[Slice], oblique_tolerance: float) -> ChannelVolume | None:
     """Stack the slices of one series; None where they are not a volume (a scout)."""
     first = items[0]
     axis_row, axis_column = first.orientation[:3], first.orientation[3:]
@@ -177,16 +200,18 @@ def build_series(items: list[Slice], oblique_tolerance: float) -> Series | None:
         )
     else:
         present = np.ones(len(array), bool)
-    return Series(
+    return ChannelVolume(
         channel=first.channel,
         array=array,
         origin=origin,
         spacing=spacing,
         present=present,
         when=max(item.when[:2] for item in items),
+        acquired=first.acquired,
+        number=int(first.series[1]) if first.series[1].isdigit() else 0,
+        reconstruction=first.reconstruction,
         description=first.description,
         software=first.software,
-        shape_read=(first.rows, first.columns),
     )
 
 
@@ -226,7 +251,7 @@ def _to_las(array, position, directions):
     return array, origin, spacing, (bool(flip[0]) if order[0] == 0 else None)
 
 
-def _check_field_of_view(series: list[Series]) -> None:
+def _check_field_of_view(series: list[ChannelVolume]) -> None:
     """Neck-to-knee slabs are 500 mm wide; a head, a heart or one knee is not."""
     widths = [item.array.shape[2] * item.spacing[0] for item in series]
     widest = max(widths)
@@ -237,9 +262,9 @@ def _check_field_of_view(series: list[Series]) -> None:
         )
 
 
-def _places(series: list[Series]) -> list[list[Series]]:
+def _places(series: list[ChannelVolume]) -> list[list[ChannelVolume]]:
     """Series at one position, head to foot. A series that is no slab is passed over."""
-    places: list[list[Series]] = []
+    places: list[list[ChannelVolume]] = []
     for item in sorted(series, key=lambda s: (-(s.high + s.low), s.channel)):
         for place in places:
             if _same_place(place[0], item):
@@ -250,7 +275,7 @@ def _places(series: list[Series]) -> list[list[Series]]:
     return places
 
 
-def _same_place(a: Series, b: Series) -> bool:
+def _same_place(a: ChannelVolume, b: ChannelVolume) -> bool:
     """Whether two slabs share most of their length; neighbouring stations share a quarter.
 
     A station acquired again after the table moved a little is still the same station.
@@ -262,9 +287,9 @@ def _same_place(a: Series, b: Series) -> bool:
 # -- one station -----------------------------------------------------------------------
 
 
-def _station(number: int, members: list[Series]) -> Station:
+def _station(number: int, members: list[ChannelVolume]) -> Slab:
     chosen, notes = _newest(number, members)
-    for channel in ("in", "opp", "F", "W"):
+    for channel in NEEDED:
         if channel in chosen:
             _check_empty(number, chosen[channel])
     if "in" not in chosen:
@@ -303,22 +328,22 @@ def _station(number: int, members: list[Series]) -> Station:
         channels[channel] = _match_plane(np.asarray(array, np.float32), item, reference, notes)
     if "in" not in channels:
         channels["in"] = channels["F"] + channels["W"]
-    return Station(
+    return Slab(
         number=number,
         channels={channel: channels[channel] for channel in NEEDED},
         origin=origin,
         spacing=np.array([reference.spacing[0], reference.spacing[1], step]),
-        rows=reference.shape_read[0],
+        rows=reference.array.shape[1],
         description=reference.description,
         software=reference.software,
         notes=notes,
     )
 
 
-def _newest(number: int, members: list[Series]) -> tuple[dict, dict]:
-    """The newest complete acquisition at this place."""
-    by_channel: dict[str, list[Series]] = {}
-    for item in members:
+def _newest(number: int, members: list[ChannelVolume]) -> tuple[dict, dict]:
+    """The channels of one reconstruction of the newest complete acquisition at this place."""
+    by_channel: dict[str, list[ChannelVolume]] = {}
+    for item in sorted(members, key=lambda item: (item.when, item.number)):
         by_channel.setdefault(item.channel, []).append(item)
     for channel in ("W", "F"):
         if channel not in by_channel:
@@ -331,30 +356,57 @@ def _newest(number: int, members: list[Series]) -> tuple[dict, dict]:
     if all(len(items) == 1 for items in by_channel.values()):
         return {channel: items[0] for channel, items in by_channel.items()}, notes
     notes["acquisitions"] = max(len(items) for items in by_channel.values())
+    choices = [_partners(anchor, rank, by_channel) for rank, anchor in enumerate(by_channel["W"])]
 
-    def spread(anchor):
-        """Channels nearest in time to a water series, and how far apart they are."""
-        picked = {
-            channel: min(items, key=lambda item: _apart(item, anchor))
-            for channel, items in by_channel.items()
-        }
-        picked["W"] = anchor
-        return picked, max(_apart(picked[channel], anchor) for channel in picked)
+    def complete(picked):
+        needed = [picked[channel] for channel in NEEDED if channel in picked]
+        alike = {item.reconstruction for item in needed}
+        apart = max(_apart(picked["W"], item) for item in needed)
+        return len(alike) == 1, apart <= SAME_TIME_S, -apart if apart > SAME_TIME_S else 0.0
 
-    anchors = sorted(by_channel["W"], key=lambda item: item.when, reverse=True)
-    choices = [spread(anchor) for anchor in anchors]
-    for picked, apart in choices:
-        if apart <= SAME_TIME_S:
-            return picked, notes
-    return min(choices, key=lambda choice: choice[1])[0], notes
+    best = max(complete(picked) for picked in choices)
+    choices = [picked for picked in choices if complete(picked) == best]
+    newest = max((picked["W"].when[0], picked["W"].acquired) for picked in choices)
+    choices = [
+        picked
+        for picked in choices
+        if picked["W"].when[0] == newest[0] and newest[1] - picked["W"].acquired <= SAME_TIME_S
+    ]
+    corrected = [any(t.startswith("DIS") for t in picked["W"].reconstruction) for picked in choices]
+    last = max(range(len(choices)), key=lambda k: (corrected[k], choices[k]["W"].when, k))
+    return choices[last], notes
 
 
-def _apart(a: Series, b: Series) -> float:
+def _partners(anchor, rank: int, by_channel: dict) -> dict:
+    """Of every channel the series that belongs to a water series.
+
+    The same reconstruction first, then the nearest in time, then the one as many places
+    along: two reconstructions of one acquisition may differ in nothing but their numbers.
+    """
+
+    def unlike(channel):
+        items = by_channel[channel]
+        return lambda k: (
+            items[k].reconstruction != anchor.reconstruction,
+            _apart(items[k], anchor) > SAME_TIME_S,
+            abs(k - rank) if len(items) == len(by_channel["W"]) else 0,
+            _apart(items[k], anchor),
+        )
+
+    picked = {
+        channel: items[min(range(len(items)), key=unlike(channel))]
+        for channel, items in by_channel.items()
+    }
+    picked["W"] = anchor
+    return picked
+
+
+def _apart(a: ChannelVolume, b: ChannelVolume) -> float:
     """Seconds between two series; a day where the dates differ."""
     return abs(a.when[1] - b.when[1]) + (86_400.0 if a.when[0] != b.when[0] else 0.0)
 
 
-def _check_empty(number: int, item: Series) -> None:
+def _check_empty(number: int, item: ChannelVolume) -> None:
     sample = item.array[item.present]
     if sample.min() == sample.max():
         raise Refused(
@@ -390,7 +442,9 @@ def _fill(array: np.ndarray, present: np.ndarray, what: str) -> tuple[np.ndarray
     return array, k + 1
 
 
-def _match_plane(array: np.ndarray, item: Series, reference: Series, notes: dict) -> np.ndarray:
+def _match_plane(
+    array: np.ndarray, item: ChannelVolume, reference: ChannelVolume, notes: dict
+) -> np.ndarray:
     """Bring a channel of another matrix size onto the reference's rows and columns."""
     shape = reference.array.shape
     same = array.shape[1:] == shape[1:] and np.allclose(

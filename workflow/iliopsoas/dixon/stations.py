@@ -25,12 +25,12 @@ def number_stations(places):
 
     Parameters
     ----------
-    places : list of list of Series
+    places : list of list of ChannelVolume
         Series at one position each, head to foot.
 
     Returns
     -------
-    list of (int, list of Series)
+    list of (int, list of ChannelVolume)
         Head to foot.
 
     Raises

@@ -16,8 +16,9 @@ from iliopsoas.status import Refused, Verdict
 
 ON_GRID_VOXELS = 0.02  # offsets from the grid below this are the same place
 POSITION_TOLERANCE_MM = 1.5  # half a slice: within this, stations are where UK Biobank's are
-# RAS mm: middles of the lowest slice of S6 and S3, and of the highest of S1 (ukb_format.md)
-PUBLISHED_S6_LOW, PUBLISHED_S3_LOW, PUBLISHED_S1_HIGH = -1041.0, -462.75, 66.0
+LOST_MM = 6.0  # what may stick out at the top or bottom
+# RAS mm: middles of the lowest and highest slice (ukb_format.md)
+PUBLISHED_ENDS = {6: (-1041.0, -789.0), 3: (-462.75, -269.25), 1: (-123.0, 66.0)}
 
 
 @dataclass(frozen=True)
@@ -44,26 +45,26 @@ def choose_target(stations) -> Target:
 
     Parameters
     ----------
-    stations : list of Station
+    stations : list of Slab
         Head to foot.
 
     Returns
     -------
     Target
-        The published origin and shape where every anchor that is there (bottom of S6,
-        bottom of S3, top of S1; and the in-plane origin) is within 1.5 mm of its
-        published place. Otherwise the same spacing, 224 x 174 in plane, from the lowest
-        slice of S6 to the highest of S1; where one of these is missing, from or to where
-        it would be had the whole scan moved with the other anchors.
+        The published origin and shape where most of stations 6, 3 and 1 are within 1.5 mm of
+        their published place, by the nearer of their two ends (one may lack its outermost
+        slice), the in-plane origin too, and next to nothing sticks out. Otherwise the same
+        spacing, 224 x 174 in plane, from the lowest slice of S6 to the highest of S1; where
+        one of these is missing, from or to where it would be had the scan moved with the
+        others.
     """
     by_number = {station.number: station for station in stations}
-    anchors = {}
-    if 6 in by_number:
-        anchors[6] = by_number[6].low - PUBLISHED_S6_LOW
-    if 3 in by_number:
-        anchors[3] = by_number[3].low - PUBLISHED_S3_LOW
-    if 1 in by_number:
-        anchors[1] = by_number[1].high - PUBLISHED_S1_HIGH
+    moves = []
+    for number, ends in PUBLISHED_ENDS.items():
+        if number in by_number:
+            station = by_number[number]
+            moves.append(min(station.low - ends[0], station.high - ends[1], key=abs))
+    moved = float(np.median(moves)) if moves else 0.0
     middle = by_number.get(3, stations[len(stations) // 2])
     in_plane = np.asarray(middle.origin[:2]) - _centred_origin(middle)
     origin = np.array(grid.ORIGIN_RAS_MM)
@@ -72,11 +73,15 @@ def choose_target(stations) -> Target:
         origin[:2] += in_plane
         published = False
     slices = grid.SHAPE[2]
-    if max(abs(value) for value in anchors.values()) > POSITION_TOLERANCE_MM:
+    outside = [
+        by_number[number].low - PUBLISHED_ENDS[6][0] if number == 6
+        else PUBLISHED_ENDS[1][1] - by_number[number].high
+        for number in (6, 1) if number in by_number
+    ]  # fmt: skip
+    if abs(moved) > POSITION_TOLERANCE_MM or min(outside, default=0.0) < -LOST_MM:
         published = False
-        moved = anchors.get(3, 0.0)
         origin[2] = by_number[6].low if 6 in by_number else origin[2] + moved
-        top = by_number[1].high if 1 in by_number else PUBLISHED_S1_HIGH + moved
+        top = by_number[1].high if 1 in by_number else PUBLISHED_ENDS[1][1] + moved
         slices = round((top - origin[2]) / grid.SLICE_MM) + 1
     return Target((*grid.SHAPE[:2], slices), tuple(float(v) for v in origin), published=published)
 
@@ -199,7 +204,7 @@ def covered_slices(station, target: Target) -> tuple[int, int]:
     one on; with the station where it really lies that is every slice from half a slice
     below its lowest to as far above.
     """
-    count = round(len(station.channels["W"]) * station.spacing[2] / target.spacing[2])
+    count = round(station.slices * station.spacing[2] / target.spacing[2])
     first = round((station.low - target.origin[2]) / target.spacing[2])
     return max(first, 0), min(first + count, target.shape[2])
 
@@ -255,7 +260,7 @@ def stack(planes: list[np.ndarray], stations, weights, target: Target) -> np.nda
     ----------
     planes : list of ndarray (slices, ny, nx)
         Each station's channel on the target's rows and columns.
-    stations : list of Station
+    stations : list of Slab
     weights : list of ndarray (nz,)
         From `station_weights`.
 

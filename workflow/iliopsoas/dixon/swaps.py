@@ -2,9 +2,10 @@
 
 Physics decides, without trained weights (`rim`). Under the skin lies fat: the outermost few
 millimetres of the body hold more fat than what lies deeper. And where two stations
-overlap they show the same tissue. Each station (each leg, in S5 and S6) is one unit
-with two states; the assignment of all units that agrees best with both facts is found
-by trying every one.
+overlap they show the same tissue. Each station (each side in S3 and S4, each leg in S5 and
+S6) is one unit with two states; the assignment of all units that agrees best with these
+facts is found by trying every one. What is exchanged in smaller parts is found by
+`exchanges`.
 """
 
 from dataclasses import dataclass, field
@@ -14,12 +15,16 @@ import numpy as np
 from scipy import ndimage
 
 from iliopsoas.dixon.body import foreground
-from iliopsoas.dixon.rim import brightness_evidence, rim_evidence
+from iliopsoas.dixon.rim import brightness_evidence, rim_of
 from iliopsoas.dixon.stitch import Target
 from iliopsoas.status import Refused, Verdict
 
 WEIGHT_RIM, WEIGHT_BRIGHTNESS, WEIGHT_OVERLAP = 2.0, 0.2, 1.0
+WEIGHT_SIDES = 0.5
 LEG_STATIONS = (5, 6)
+SIDED_STATIONS = (3, 4)  # those that hold most of the muscle
+BAND = 12  # columns on either side of the middle in which two sides meet
+JUMPING_ROWS = 0.25  # share of rows with a jump that is full evidence
 
 
 @dataclass
@@ -29,13 +34,17 @@ class Swaps:
     Attributes
     ----------
     swapped : dict
-        Unit -> bool. Units are "1" ... "4", "5left", "5right", "6left", "6right".
+        Unit -> bool. Units are "1", "2", and "3left", "3right" ... "6right".
     confidence : dict
         Unit -> margin: how much worse the best assignment becomes with that unit the
         other way round. About 1 to 4 where the evidence is clear.
     rim, brightness, overlap : dict
         The evidence: per unit, per unit and per pair of units, within -1 to 1; positive
         speaks for the channels as labelled, and for the same tissue in the same channel.
+    midlines : dict
+        Station -> first column of the left side in every slice, (z,).
+    masks, rims : dict
+        Station -> tissue (z, y, x), and what its surface says.
     """
 
     swapped: dict
@@ -44,6 +53,19 @@ class Swaps:
     brightness: dict
     overlap: dict
     midlines: dict = field(default_factory=dict)
+    masks: dict = field(default_factory=dict)
+    rims: dict = field(default_factory=dict)
+
+    @property
+    def titles(self) -> list[str]:
+        """Exchanged units; a station of which both sides are exchanged is named once."""
+        done = [unit for unit, swapped in self.swapped.items() if swapped]
+        for number in SIDED_STATIONS:
+            both = [f"{number}left", f"{number}right"]
+            if all(unit in done for unit in both):
+                done[done.index(both[0])] = str(number)
+                done.remove(both[1])
+        return done
 
 
 def detect(stations, planes: dict, target: Target) -> Swaps:
@@ -51,7 +73,7 @@ def detect(stations, planes: dict, target: Target) -> Swaps:
 
     Parameters
     ----------
-    stations : list of Station
+    stations : list of Slab
         Head to foot.
     planes : dict
         Station number -> {"in", "F", "W": float32 (z, ny, nx)} on the target's rows and
@@ -64,32 +86,32 @@ def detect(stations, planes: dict, target: Target) -> Swaps:
     """
     units: list[str] = []
     rim, brightness, overlap, midlines, halves = {}, {}, {}, {}, {}
-    masks = {}
+    masks, rims = {}, {}
     for station in stations:
-        channels = planes[station.number]
-        masks[station.number] = mask = foreground(channels["in"])
-        if station.number in LEG_STATIONS:
-            midline = leg_midline(channels["in"], mask)
-            midlines[station.number] = midline
-            columns = np.arange(mask.shape[2])
-            left = columns[None, :] >= midline[:, None]  # x grows to the patient's left
-            halves[station.number] = {
-                f"{station.number}left": left,
-                f"{station.number}right": ~left,
-            }
+        number, channels = station.number, planes[station.number]
+        masks[number] = mask = foreground(channels["in"])
+        if number in LEG_STATIONS + SIDED_STATIONS:
+            find = leg_midline if number in LEG_STATIONS else trunk_midline
+            midlines[number] = midline = find(channels["in"], mask)
+            left = np.arange(mask.shape[2]) >= midline[:, None]  # x grows to the patient's left
+            halves[number] = {f"{number}left": left, f"{number}right": ~left}
         else:
             everywhere = np.ones((mask.shape[0], mask.shape[2]), bool)
-            halves[station.number] = {str(station.number): everywhere}
-        seen = (channels, mask, halves[station.number], station.spacing[2])
-        rim |= rim_evidence(*seen)
+            halves[number] = {str(number): everywhere}
+        seen = (channels, mask, halves[number], station.spacing[2])
+        rims[number] = rim_of(*seen)
+        rim |= {unit: rims[number].evidence(unit) for unit in halves[number]}
         brightness |= brightness_evidence(*seen)
-        units += list(halves[station.number])
+        if number in SIDED_STATIONS:
+            pair = (f"{number}left", f"{number}right")
+            overlap[pair] = WEIGHT_SIDES * _sides_alike(channels, mask, midlines[number])
+        units += list(halves[number])
     for upper, lower in pairwise(stations):
         overlap |= _overlap_evidence(upper, lower, planes, masks, halves)
     own = {unit: WEIGHT_RIM * rim[unit] + WEIGHT_BRIGHTNESS * brightness[unit] for unit in units}
     between = {pair: WEIGHT_OVERLAP * value for pair, value in overlap.items()}
     swapped, confidence = solve(units, own, between)
-    return Swaps(swapped, confidence, rim, brightness, overlap, midlines)
+    return Swaps(swapped, confidence, rim, brightness, overlap, midlines, masks, rims)
 
 
 def solve(units: list[str], own: dict, between: dict) -> tuple[dict, dict]:
@@ -136,17 +158,18 @@ def require_certain(swaps: Swaps, threshold: float) -> None:
 
 
 def _title(unit: str) -> str:
-    number, leg = unit[0], unit[1:]
-    return f"station {number}" + (f" {leg} leg" if leg else "")
+    number, side = unit[0], unit[1:]
+    kind = "leg" if int(number) in LEG_STATIONS else "side"
+    return f"station {number}" + (f" {side} {kind}" if side else "")
 
 
 def correct(planes: dict, swaps: Swaps) -> list[str]:
-    """Exchange fat and water in place; returns the units exchanged."""
+    """Exchange fat and water in place; returns what was exchanged (`Swaps.titles`)."""
     done = [unit for unit, swapped in swaps.swapped.items() if swapped]
     for number in sorted({int(unit[0]) for unit in done}):
         channels = planes[number]
         mine = [unit for unit in done if int(unit[0]) == number]
-        if number not in LEG_STATIONS or len(mine) == 2:
+        if len(mine[0]) == 1 or len(mine) == 2:
             channels["F"], channels["W"] = channels["W"], channels["F"]
             continue
         columns = np.arange(channels["W"].shape[2])
@@ -154,7 +177,36 @@ def correct(planes: dict, swaps: Swaps) -> list[str]:
         where = (left if mine[0].endswith("left") else ~left)[:, None, :]
         fat, water = channels["F"], channels["W"]
         channels["F"], channels["W"] = np.where(where, water, fat), np.where(where, fat, water)
-    return done
+    return swaps.titles
+
+
+def trunk_midline(in_phase: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """First column of the left side in every slice (z,): the middle of the tissue, one for all."""
+    profile = np.where(mask, in_phase, 0).sum(axis=(0, 1), dtype=float)
+    if not profile.any():
+        return np.full(len(mask), in_phase.shape[2] // 2)
+    middle = np.searchsorted(np.cumsum(profile), profile.sum() / 2)
+    return np.full(len(mask), int(middle))
+
+
+def _sides_alike(channels, mask, midline) -> float:
+    """Whether two sides of a station show the same tissue in the same channel, -1 to 1.
+
+    Tissue that goes on across the middle has the same balance; where the sides are exchanged
+    it jumps to its opposite while the in-phase signal goes on.
+    """
+    columns = slice(max(int(midline[0]) - BAND, 0), int(midline[0]) + BAND)
+    fat, water, both = (channels[name][..., columns] for name in ("F", "W", "in"))
+    inside = mask[..., columns] & (both > 0)
+    total = fat + water
+    balance = np.divide(fat - water, total, out=np.zeros_like(total), where=inside & (total > 0))
+    log_in = np.log(both, out=np.zeros_like(both), where=inside)
+    jump = (balance[..., 1:] * balance[..., :-1] < -0.25) & inside[..., 1:] & inside[..., :-1]
+    jump &= np.abs(np.diff(log_in, axis=2)) < 0.1
+    rows = int(inside.all(axis=2).sum())
+    if rows < 200:
+        return 0.0
+    return 1.0 - 2.0 * min(float(jump.any(axis=2).sum()) / (JUMPING_ROWS * rows), 1.0)
 
 
 def leg_midline(in_phase: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ def fetch(url: str, path, sha256: str | None = None, size: int | None = None, tr
 def _receive(url: str, part: Path, tag: Path, name: str) -> None:
     """Add what is missing to `part`; raises ConnectionError where the answer ends too early."""
     have = part.stat().st_size if part.exists() else 0
-    known = json.loads(tag.read_text()) if tag.exists() else {}
+    known = json.loads(tag.read_text(encoding="utf-8")) if tag.exists() else {}
     if known.get("url") != url:  # of an unknown version: two halves would make no whole
         have = 0
     request = urllib.request.Request(url, headers={"User-Agent": "iliopsoas"})

@@ -1,5 +1,11 @@
 """The paper's figures, in one style: vector and 300 dpi."""
 
+# ruff: noqa: E402
+
+from iliopsoas import machine
+
+machine.matplotlib()  # before anything imports it
+
 from iliopsoas.figures.balance import sample_balance
 from iliopsoas.figures.crops import draw_crop_boxes
 from iliopsoas.figures.draw import draw, draw_all

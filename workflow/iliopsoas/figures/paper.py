@@ -1,16 +1,10 @@
-"""The paper's statistics and figures from a synthetic cohort of its size: ``make paper``.
+"""The paper's statistics and figures from a synthetic cohort of its size: ``iliopsoas paper``.
 
-    python -m iliopsoas.figures.paper FOLDER [--participants 5000] [--seed 2020]
-
-draws a cohort as numbers only (no images) with the paper's published means, SDs and
-correlations, and a cross-validation with its Dice and agreement, computes every table and
-figure that needs no image (not 1, 3 and S1), and lists the numbers that lie outside
-sampling error. It fails where one of Table 2, the correlations or the asymmetry lies
-more than four standard errors away.
+A cohort is drawn as numbers only (no images) with the paper's published means, SDs and
+correlations, and a cross-validation with its Dice and agreement; every table and figure that
+needs no image (not 1, 3 and S1) is computed, and the numbers outside sampling error are listed.
 """
 
-import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -22,7 +16,6 @@ from iliopsoas.figures.draw import draw_all
 from iliopsoas.phantom.phenotypes import paper_cohort, paper_folds
 from iliopsoas.phantom.profiles import paper_profiles
 
-PAPER = Path(__file__).resolve().parents[3] / "resources" / "paper.tsv"
 MEASURED = ["eid", "instance", "status", "left_ml", "right_ml", "total_ml", "mean_ml",
             "difference_ml", "imi_ml_m2", "lean_ml", "fat_fraction_percent"]  # fmt: skip
 CHECKED = ("measure.", "rho.", "asymmetry.")
@@ -38,42 +31,51 @@ def split(cohort: pd.DataFrame):
     return volumes, sample, diagnoses
 
 
-def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="where statistics/ and figures/ are written")
-    parser.add_argument("--participants", type=int, default=5000)
-    parser.add_argument("--repeats", type=int, default=250, help="with a repeat visit as well")
-    parser.add_argument("--seed", type=int, default=2020)
-    parser.add_argument("--paper", type=Path, default=PAPER, help="the paper's numbers")
-    options = parser.parse_args(arguments)
+def reproduce(
+    folder, paper, participants: int = 5000, repeats: int = 250, seed: int = 2020
+) -> tuple[str, bool]:
+    """Draw a cohort, compute and draw everything, and compare with the paper.
+
+    Parameters
+    ----------
+    folder : path
+        Gets statistics/ and figures/.
+    paper : path
+        The paper's numbers, resources/paper.tsv.
+    participants, repeats : int
+        Of the cohort, and how many of them have a repeat visit as well.
+    seed : int
+
+    Returns
+    -------
+    text : str
+        How many numbers lie within sampling error, and which do not.
+    good : bool
+        False where one of Table 2, the correlations or the asymmetry is too far away.
+    """
+    folder = Path(folder)
     started = time.monotonic()
-    cohort = paper_cohort(options.participants, options.seed, repeats=options.repeats)
+    cohort = paper_cohort(participants, seed, repeats=repeats)
     volumes, sample, diagnoses = split(cohort)
-    folds = paper_folds(volumes, seed=options.seed)
+    folds = paper_folds(volumes, seed=seed)
     tables = statistics.run_all(
         volumes,
         sample,
         diagnoses,
         folds,
         None,
-        options.folder / "statistics",
-        paper=options.paper,
-        profiles=paper_profiles(cohort, seed=options.seed),
+        folder / "statistics",
+        paper=paper,
+        profiles=paper_profiles(cohort, seed=seed),
     )
-    draw_all(tables, volumes, sample, folds, options.folder / "figures")
+    draw_all(tables, volumes, sample, folds, folder / "figures")
     comparison = tables["paper_comparison"]
     judged = comparison[comparison["within_sampling_error"].isin([True, False])]
     outside = judged[~judged["within_sampling_error"].astype(bool)]
-    print(f"{len(judged) - len(outside)} of {len(judged)} numbers lie within sampling error")
+    lines = [f"{len(judged) - len(outside)} of {len(judged)} numbers lie within sampling error"]
     for row in outside.itertuples():
-        print(f"  outside: {row.id}: paper {row.paper_value}, here {row.run_value}")
-    for statement in tables["acceleration"]["statement"].dropna():
-        print(f"  {statement}")
-    print(f"{time.monotonic() - started:.0f} s, written to {options.folder}")
+        lines.append(f"  outside: {row.id}: paper {row.paper_value}, here {row.run_value}")
+    lines += [f"  {statement}" for statement in tables["acceleration"]["statement"].dropna()]
+    lines.append(f"{time.monotonic() - started:.0f} s, written to {folder}")
     checked = judged[judged["id"].str.startswith(CHECKED)]
-    far = checked[np.abs(checked["z"]) > TOO_FAR]
-    return 1 if len(far) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return "\n".join(lines), not (np.abs(checked["z"]) > TOO_FAR).any()

@@ -4,10 +4,10 @@ import io
 import re
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from iliopsoas import machine
 from iliopsoas.files import write_bytes, write_text
 
 SINGLE_MM, DOUBLE_MM = 85, 180  # column and page width
@@ -65,7 +65,7 @@ def inches(mm: float) -> float:
 
 def figure(width_mm: float, height_mm: float) -> Figure:
     """An empty figure in this style; it belongs to no window and no global state."""
-    with mpl.rc_context(SETTINGS):
+    with machine.drawing(SETTINGS):
         return Figure(figsize=(inches(width_mm), inches(height_mm)), layout="constrained")
 
 
@@ -75,7 +75,7 @@ def styled(function):
 
     @functools.wraps(function)
     def draw(*args, **kwargs):
-        with mpl.rc_context(SETTINGS):
+        with machine.drawing(SETTINGS):
             return function(*args, **kwargs)
 
     return draw
@@ -112,9 +112,10 @@ def line(colour, label: str, dashes=(0, (4, 2))):
 
 def counts(sex: str):
     """Colours for counts of participants from 1: the map without its nearly white end."""
+    from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
-    return ListedColormap(mpl.colormaps[SEX_MAP[sex]](np.linspace(0.18, 1, 256)))
+    return ListedColormap(colormaps[SEX_MAP[sex]](np.linspace(0.18, 1, 256)))
 
 
 def counts_bar(drawing: Figure, mesh, axes) -> None:
@@ -133,7 +134,7 @@ def counts_bar(drawing: Figure, mesh, axes) -> None:
 
 def empty(message: str, width_mm: float = SINGLE_MM, height_mm: float = 60) -> Figure:
     """A figure that says why there is nothing to draw."""
-    with mpl.rc_context(SETTINGS):
+    with machine.drawing(SETTINGS):
         result = figure(width_mm, height_mm)
         axes = result.add_subplot()
         axes.set_axis_off()
@@ -147,7 +148,7 @@ def save(drawing: Figure, folder, name: str, dpi: int = DPI) -> list[Path]:
     No date, no software version and no path go into the files.
     """
     folder = Path(folder)
-    with mpl.rc_context(SETTINGS):
+    with machine.drawing(SETTINGS):
         picture = io.BytesIO()
         drawing.savefig(picture, format="png", dpi=dpi, metadata={"Software": None})
         vector = io.StringIO()

@@ -5,6 +5,6 @@ shoulders, "11", "12" hips, "21", "22" knees, right before left.
 """
 
 from iliopsoas.landmarks.locating import locate, locate_with_record
-from iliopsoas.landmarks.plausibility import Limits, assess
+from iliopsoas.landmarks.plausibility import assess
 
-__all__ = ["Limits", "assess", "locate", "locate_with_record"]
+__all__ = ["assess", "locate", "locate_with_record"]

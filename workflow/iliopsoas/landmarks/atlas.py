@@ -5,7 +5,6 @@ information), its landmarks are carried along, and the bodies vote; here by the 
 and the spread of the votes is the confidence.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from iliopsoas import grid
+from iliopsoas import files, grid
 from iliopsoas.status import InputError
 
 KEYS = ("1", "2", "11", "12", "21", "22")
@@ -56,7 +55,7 @@ def read_folder(folder) -> list[AtlasBody]:
         if all(path.is_file() for path in published):
             bodies.append(AtlasBody(body.name, published[0], _label_centres(published[1])))
         elif all(path.is_file() for path in own):
-            known = {key: tuple(xyz) for key, xyz in json.loads(own[1].read_text()).items()}
+            known = {key: tuple(xyz) for key, xyz in files.read_json(own[1]).items()}
             bodies.append(AtlasBody(body.name, own[0], known))
     if not bodies:
         raise InputError(
@@ -110,7 +109,7 @@ def _register(fixed: sitk.Image, moving: sitk.Image, seed: int) -> sitk.Transfor
     return start
 
 
-def locate(body, folder, limit: int | None = None, seed: int = 2020) -> tuple[dict, dict]:
+def joints(body, folder, limit: int | None = None, seed: int = 2020) -> tuple[dict, dict]:
     """Landmarks of a body by the atlas.
 
     Parameters

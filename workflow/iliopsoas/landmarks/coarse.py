@@ -26,7 +26,7 @@ _SHOULDERS_CUT = 345  # a body that ends lower lacks its highest station
 @cache
 def shipped_model() -> dict:
     """The model that comes with the package."""
-    text = resources.files("iliopsoas.landmarks").joinpath("model.json").read_text()
+    text = resources.files("iliopsoas.landmarks").joinpath("model.json").read_text(encoding="utf-8")
     return json.loads(text)
 
 
@@ -41,7 +41,7 @@ def hip_height(shape: Silhouette, model: dict) -> float:
     return shape.crotch + linear(model["hip_above_crotch"], silhouette.hip_features(shape))
 
 
-def locate(shape: Silhouette, model: dict | None = None) -> dict:
+def joints(shape: Silhouette, model: dict | None = None) -> dict:
     """Landmarks of a silhouette.
 
     Parameters
@@ -68,6 +68,20 @@ def locate(shape: Silhouette, model: dict | None = None) -> dict:
     found |= _shoulders(shape, model, hip)
     found |= _knees(shape, model, hip, gap)
     return found
+
+
+def usual_shoulders(right_hip, left_hip, model: dict | None = None) -> dict:
+    """Shoulders at their usual height, for a body whose highest station is missing.
+
+    Only their height enters the crop, divided by eight: 30 slices off move it by less than four.
+    """
+    model = shipped_model() if model is None else model
+    middle, depth, _ = (np.asarray(right_hip, float) + np.asarray(left_hip, float)) / 2
+    height = model["shoulder_height"]["intercept"]
+    return {
+        SHOULDER[side]: (middle + sign * model["shoulder_half_distance"], depth, height)
+        for side, sign in zip(SIDES, (-1, 1), strict=True)
+    }
 
 
 def _shoulders(shape, model, hip):

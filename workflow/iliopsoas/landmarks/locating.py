@@ -1,13 +1,14 @@
-"""From body mask and images to landmarks: coarse by shape or atlas, then refined."""
+"""From body mask and images to landmarks: by shape or atlas, heads where the images show them."""
 
 import numpy as np
 
-from iliopsoas import grid
+from iliopsoas import grid, machine
 from iliopsoas.landmarks import atlas as atlas_route
-from iliopsoas.landmarks import coarse, heads, silhouette
+from iliopsoas.landmarks import coarse, heads, plausibility, silhouette
 from iliopsoas.landmarks.silhouette import Silhouette
 
-LEAST_CONFIDENCE = 0.45
+LEAST_CONFIDENCE = 0.75
+HIPS = {"right": "11", "left": "12"}
 
 
 def locate(
@@ -20,15 +21,14 @@ def locate(
     body : nibabel image, shape (x, y, z)
         Body mask, voxel order LAS, the stitched grid's voxels; it may have fewer slices.
     water, fat : nibabel image, optional
-        On the same grid. With both, the femoral heads are refined to their centres.
+        On the same grid. With both, femoral heads that are seen there count.
     atlas : path, optional
         Folder of body masks with landmarks: the published route (affine registration,
         1 to 2 seconds per body of the atlas) instead of the shape model.
     atlas_bodies : int, optional
         Register only this many bodies of the atlas; default all.
     least_confidence : float
-        Evenness (0 to 1) of a femoral head's edge below which the images are not
-        believed and the coarse position stands, see `heads`.
+        Confidence (0 to 1, see `heads`) from which a femoral head counts as seen.
 
     Returns
     -------
@@ -46,6 +46,7 @@ def locate(
     return locate_with_record(body, water, fat, atlas, atlas_bodies, least_confidence)[0]
 
 
+@machine.one_thread()
 def locate_with_record(
     body, water=None, fat=None, atlas=None, atlas_bodies=None, least_confidence=LEAST_CONFIDENCE
 ) -> tuple[dict, dict]:
@@ -55,46 +56,60 @@ def locate_with_record(
     -------
     landmarks : dict
     record : dict
-        ``route`` ("shape" or "atlas"), ``refined`` (keys whose centre the images gave,
-        joined by spaces), ``hip_confidence`` (0 to 1, None without images),
-        ``hip_spread`` and ``shoulder_spread`` (slices, median absolute deviation over
-        the atlas; None by shape).
+        ``route`` ("shape" or "atlas"); ``hips_seen`` and ``hips_mirrored`` (keys, joined by
+        spaces): heads that the images show, and those put where the other one's mirror image is;
+        ``hip_confidence_right`` and ``_left`` (0 to 1), ``hip_confidence``, the higher one (None
+        without images); ``shoulders_default``: whether the shoulders' usual height was used;
+        ``hip_spread`` and ``shoulder_spread`` (slices, median absolute deviation over the atlas;
+        None by shape).
     """
     mask, offset = silhouette.on_stitched_grid(body)
     record = {
         "route": "shape" if atlas is None else "atlas",
-        "refined": "",
+        "hips_seen": "",
+        "hips_mirrored": "",
         "hip_confidence": None,
+        **{f"hip_confidence_{side}": None for side in HIPS},
+        "shoulders_default": False,
         "hip_spread": None,
         "shoulder_spread": None,
     }
-    found = _by_shape(mask) if atlas is None else _by_atlas(mask, atlas, atlas_bodies, record)
-    if water is not None and fat is not None and "11" in found and "12" in found:
-        found |= _refined(
-            _on_grid_of(body, water, "water"),
-            _on_grid_of(body, fat, "fat"),
-            found,
-            least_confidence,
-            record,
-        )
+    found = _from_shape(mask) if atlas is None else _from_atlas(mask, atlas, atlas_bodies, record)
+    if not {"11", "12"} <= found.keys():
+        return _indices(found, offset, body.shape), record
+    if water is not None and fat is not None:
+        images = [
+            _on_grid_of(body, image, what) for image, what in ((water, "water"), (fat, "fat"))
+        ]
+        found |= _seen(*images, found, least_confidence, record)
+    if not {"1", "2"} <= found.keys():
+        record["shoulders_default"] = True
+        usual = coarse.usual_shoulders(found["11"], found["12"])
+        # above a cut volume, perhaps: only their height is used
+        return _indices(found, offset, body.shape) | _indices(usual, offset), record
+    return _indices(found, offset, body.shape), record
+
+
+def _indices(found, offset, shape=None) -> dict:
+    """Voxel indices of an image; what lies outside its `shape` is not found."""
     landmarks = {}
     for key in atlas_route.KEYS:
         if key in found:
             index = np.round(np.asarray(found[key])).astype(int) - offset
-            if (index >= 0).all() and (index < body.shape).all():
+            if shape is None or ((index >= 0).all() and (index < shape).all()):
                 landmarks[key] = tuple(int(v) for v in index)
-    return landmarks, record
+    return landmarks
 
 
-def _by_shape(mask) -> dict:
+def _from_shape(mask) -> dict:
     shape = Silhouette.of(mask)
-    return {} if shape is None else coarse.locate(shape)
+    return {} if shape is None else coarse.joints(shape)
 
 
-def _by_atlas(mask, folder, limit, record) -> dict:
+def _from_atlas(mask, folder, limit, record) -> dict:
     if not np.any(mask):
         return {}
-    found, spread = atlas_route.locate(mask, folder, limit)
+    found, spread = atlas_route.joints(mask, folder, limit)
     for name, keys in (("hip_spread", ("11", "12")), ("shoulder_spread", ("1", "2"))):
         known = [spread[key][2] for key in keys if key in spread]
         record[name] = round(max(known), 2) if known else None
@@ -108,10 +123,22 @@ def _on_grid_of(body, image, what):
     return silhouette.on_stitched_grid(grid.require_las(image, what))[0]
 
 
-def _refined(water, fat, found, least, record) -> dict:
-    result = heads.refine(water, fat, found["11"], found["12"])
-    record["hip_confidence"] = 0.0 if result is None else round(result.confidence, 3)
-    if result is None or result.confidence < least:
-        return {}
-    record["refined"] = "11 12"
-    return {"11": result.right, "12": result.left}
+def _seen(water, fat, found, least, record) -> dict:
+    """Hips as the images show them: both heads, or one and its mirror image, or none."""
+    heads_of = {side: heads.detect(water, fat, found[key]) for side, key in HIPS.items()}
+    for side, head in heads_of.items():
+        record[f"hip_confidence_{side}"] = 0.0 if head is None else round(head.confidence, 3)
+    record["hip_confidence"] = max(record[f"hip_confidence_{side}"] for side in HIPS)
+    clear = {side: head for side, head in heads_of.items() if head and head.confidence >= least}
+    if len(clear) == 2:
+        step = abs(clear["right"].index[2] - clear["left"].index[2]) * grid.SLICE_MM
+        if step > plausibility.HIP_TILT_MM:  # one of them is none
+            clear.pop(min(clear, key=lambda side: clear[side].confidence))
+    result = {HIPS[side]: head.index for side, head in clear.items()}
+    record["hips_seen"] = " ".join(sorted(result))
+    if len(clear) == 1:
+        (side,) = clear
+        other = HIPS["left" if side == "right" else "right"]
+        result[other] = heads.mirrored(clear[side].index, found["11"], found["12"])
+        record["hips_mirrored"] = other
+    return result

@@ -1,7 +1,5 @@
 """Whether landmarks can be those of a body: order, distance, tilt."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from iliopsoas import grid
@@ -9,25 +7,19 @@ from iliopsoas.status import Refused, Verdict
 
 PAIRS = {"hips": ("11", "12"), "shoulders": ("1", "2"), "knees": ("21", "22")}
 
-
-@dataclass(frozen=True)
-class Limits:
-    """Millimetres between landmarks that a lying adult can have.
-
-    Wide on purpose: they are to catch exchanged sides, bodies upside down and joints found
-    in the wrong place. 30 public bodies have 161-196 between the hips, 0-15 hip tilt,
-    297-395 between the shoulders, 0-33 shoulder tilt and 447-566 from hips to shoulders.
-    """
-
-    hip_distance: tuple[float, float] = (120.0, 260.0)
-    hip_tilt: float = 45.0
-    shoulder_distance: tuple[float, float] = (200.0, 500.0)
-    shoulder_tilt: float = 105.0
-    hip_to_shoulder: tuple[float, float] = (330.0, 700.0)
-    sideways_lean: float = 110.0
+# Millimetres between landmarks of a lying adult. Wide on purpose: they catch exchanged sides,
+# bodies upside down and joints found in the wrong place. 30 public bodies have 161-196 between
+# the hips, 0-15 hip tilt, 297-395 between the shoulders, 0-33 shoulder tilt and 447-566 from hips
+# to shoulders.
+HIP_DISTANCE_MM = (120.0, 260.0)
+HIP_TILT_MM = 45.0
+SHOULDER_DISTANCE_MM = (200.0, 500.0)
+SHOULDER_TILT_MM = 105.0
+HIP_TO_SHOULDER_MM = (330.0, 700.0)
+SIDEWAYS_LEAN_MM = 110.0
 
 
-def assess(landmarks, body=None, limits: Limits | None = None, spacing=grid.SPACING_MM) -> None:
+def assess(landmarks, body=None) -> None:
     """Refuse landmarks that a crop cannot rest on.
 
     Parameters
@@ -36,9 +28,6 @@ def assess(landmarks, body=None, limits: Limits | None = None, spacing=grid.SPAC
         Published keys -> voxel indices (x, y, z).
     body : nibabel image, optional
         Body mask: hips must lie in its field of view and within it.
-    limits : Limits, optional
-    spacing : tuple of float
-        Voxel size in mm.
 
     Raises
     ------
@@ -46,8 +35,7 @@ def assess(landmarks, body=None, limits: Limits | None = None, spacing=grid.SPAC
         ``hips_not_found``, ``shoulders_not_found`` or ``landmarks_implausible``; the
         message says what was measured and what is expected.
     """
-    limits = Limits() if limits is None else limits
-    spacing = np.asarray(spacing, dtype=float)
+    spacing = np.array(grid.SPACING_MM)
     for what, verdict in (
         ("hips", Verdict.HIPS_NOT_FOUND),
         ("shoulders", Verdict.SHOULDERS_NOT_FOUND),
@@ -62,18 +50,18 @@ def assess(landmarks, body=None, limits: Limits | None = None, spacing=grid.SPAC
                 f"right and left {what} are exchanged: x {landmarks[right][0]} of the right "
                 f"is not below x {landmarks[left][0]} of the left"
             )
-    _pair(points, "hips", limits.hip_distance, limits.hip_tilt)
-    _pair(points, "shoulders", limits.shoulder_distance, limits.shoulder_tilt)
+    _pair(points, "hips", HIP_DISTANCE_MM, HIP_TILT_MM)
+    _pair(points, "shoulders", SHOULDER_DISTANCE_MM, SHOULDER_TILT_MM)
     hips, shoulders = ((points[a] + points[b]) / 2 for a, b in (PAIRS["hips"], PAIRS["shoulders"]))
     height = shoulders[2] - hips[2]
-    low, high = limits.hip_to_shoulder
+    low, high = HIP_TO_SHOULDER_MM
     if not low <= height <= high:
         _refuse(f"shoulders are {height:.0f} mm above the hips, expected {low:g} to {high:g}")
     lean = abs(shoulders[0] - hips[0])
-    if lean > limits.sideways_lean:
+    if lean > SIDEWAYS_LEAN_MM:
         _refuse(
             f"shoulders lie {lean:.0f} mm to the side of the hips, expected at most "
-            f"{limits.sideways_lean:g}"
+            f"{SIDEWAYS_LEAN_MM:g}"
         )
     if body is not None:
         _inside(landmarks, body)

@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 
 from iliopsoas import files, grid
 from iliopsoas.masks.label_images import (
@@ -15,6 +16,7 @@ from iliopsoas.masks.label_images import (
     overlapping,
     resample,
     stem,
+    turned,
     unreadable,
 )
 from iliopsoas.status import Refused, Verdict
@@ -23,6 +25,7 @@ _SIDE_IN_WORDS = re.compile(r"(?<![a-z])(left|right|l|r)(?![a-z])", re.IGNORECAS
 _SIDE_IN_FILE = re.compile(r"(?<![a-z])(left|right|l|r)$", re.IGNORECASE)
 _SIDES_BY_LETTER = {"l": "left", "r": "right"}
 
+COLOURS = {"left": "0.90 0.10 0.29", "right": "0.26 0.39 0.85"}  # red, green, blue
 IN_BODY = 0.8  # least share of a mask that lies within the body
 
 
@@ -45,6 +48,46 @@ def export(water, folder, eid, instance) -> Path:
     grid.require_las(water, "water")
     path = Path(folder) / f"{files.subject_name(eid, instance)}_water.nii.gz"
     files.write_nifti(path, grid.las_image(np.asanyarray(water.dataobj), water.affine))
+    return path
+
+
+def export_mask(mask, affine, folder, eid, instance) -> Path:
+    """Write a mask to be corrected, beside the water image it belongs to.
+
+    Parameters
+    ----------
+    mask : ndarray of uint8, shape (x, y, z)
+        1 = left, 2 = right, in voxel order LAS.
+    affine : ndarray (4, 4)
+        Of the mask and the water image.
+    folder : path
+    eid, instance
+
+    Returns
+    -------
+    Path
+        ``<EID>_<instance>_proposed.seg.nrrd``, a segmentation of 3D Slicer that MITK and ITK-SNAP
+        open as well: its segments are named left and right and coloured. Corrected and saved
+        without ``_proposed`` in the folder of annotations it is an annotation.
+    """
+    image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(mask, np.uint8).T))
+    image.SetSpacing([float(abs(affine[k, k])) for k in range(3)])
+    image.SetOrigin([float(-affine[0, 3]), float(-affine[1, 3]), float(affine[2, 3])])  # LPS
+    image.SetDirection([1, 0, 0, 0, -1, 0, 0, 0, 1])
+    about = {"Segmentation_MasterRepresentation": "Binary labelmap"}
+    for number, (side, value) in enumerate(grid.SIDES.items()):
+        about |= {
+            f"Segment{number}_ID": side,
+            f"Segment{number}_Name": f"{side} iliopsoas",
+            f"Segment{number}_Color": COLOURS[side],
+            f"Segment{number}_LabelValue": str(value),
+            f"Segment{number}_Layer": "0",
+        }
+    for key, value in about.items():
+        image.SetMetaData(key, value)
+    path = Path(folder) / f"{files.subject_name(eid, instance)}_proposed.seg.nrrd"
+    with files.atomic(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=True)
     return path
 
 
@@ -72,8 +115,8 @@ def read(paths, reference, body) -> np.ndarray:
     Refused
         ``annotation_unreadable``: no image, values that are no labels, sides that cannot be
         told, masks that overlap. ``annotation_other_space``: no usable affine, or outside
-        the stitched grid. ``annotation_empty``: a side without a voxel.
-        ``annotation_sides_exchanged``: left lies to the right. ``annotation_outside_body``.
+        the stitched grid, upside down, back to front. ``annotation_empty``: a side without a
+        voxel. ``annotation_sides_exchanged``: left lies to the right. ``annotation_outside_body``.
     """
     grid.require_las(reference, "reference")
     if isinstance(paths, str | PathLike):
@@ -83,7 +126,7 @@ def read(paths, reference, body) -> np.ndarray:
     masks = {side: np.zeros(reference.shape, bool) for side in grid.SIDES}
     for layer, value, side in _sides([Path(path) for path in paths]):
         masks[side] |= resample(layer.labels == value, layer, reference, side)
-    _check(masks, body)
+    _check(masks, body, np.abs(np.diag(reference.affine))[:3])
     return _merge(masks)
 
 
@@ -163,12 +206,14 @@ def _sides_of_labels(labels: list[tuple[Layer, int]]) -> list[tuple[Layer, int, 
 # --- onto the stitched grid ---------------------------------------------------------------------
 
 
-def _check(masks, body):
+def _check(masks, body, spacing):
     empty = [side for side, mask in masks.items() if not mask.any()]
     if empty:
         raise Refused(
             Verdict.ANNOTATION_EMPTY, f"annotation: the {' and the '.join(empty)} mask is empty"
         )
+    if found := turned(masks, spacing):
+        raise Refused(Verdict.ANNOTATION_OTHER_SPACE, f"annotation: {found}")
     if found := exchanged(masks):
         raise Refused(Verdict.ANNOTATION_SIDES_EXCHANGED, f"annotation: {found}")
     if found := overlapping(masks):

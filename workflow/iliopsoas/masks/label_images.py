@@ -22,6 +22,8 @@ from iliopsoas.status import Refused, Verdict
 
 SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
 BOTH_SIDES = 0.01  # largest share of the smaller mask that the two may have in common
+SHORTEST_MM = 100.0  # of a mask whose direction can be told
+TURNED_MM = 20.0  # difference, against what is expected, that is no other way of drawing
 IN_GRID = 0.9  # least share of a mask's volume that lies within the stitched grid
 
 
@@ -214,12 +216,74 @@ def resample(mask, layer: Layer, reference, side: str) -> np.ndarray:
     volume = len(found) * grid.voxel_ml(layer.affine)
     kept = result.sum() * grid.voxel_ml(reference.affine)
     if kept < IN_GRID * volume - 50 * grid.voxel_ml(reference.affine):
+        place = nib.affines.apply_affine(reference.affine, placed.T)
         raise Refused(
             Verdict.ANNOTATION_OTHER_SPACE,
             f"{layer.file}: {kept:.0f} of {volume:.0f} ml of the {side} mask lie within the "
-            "stitched volume: by its affine the mask belongs to another image",
+            "stitched volume: by its affine the mask belongs to another image "
+            f"({_apart(place, reference)})",
         )
     return result
+
+
+def _apart(corners, reference) -> str:
+    """Along which axis a mask lies outside the grid, in RAS millimetres."""
+    ends = nib.affines.apply_affine(
+        reference.affine, [[-0.5] * 3, [n - 0.5 for n in reference.shape]]
+    )
+    found = []
+    for axis, name in enumerate(("x, to the right", "y, to the front", "z, to the head")):
+        low, high = corners[:, axis].min(), corners[:, axis].max()
+        first, last = sorted(ends[:, axis])
+        if low < first - 1 or high > last + 1:
+            found.append(f"{name}: {low:.0f} to {high:.0f} mm, volume {first:.0f} to {last:.0f} mm")
+    return "; ".join(found) or "between its slices"
+
+
+def turned(masks: dict[str, np.ndarray], spacing) -> str | None:
+    """What speaks for a mask that is upside down or back to front; None where nothing does.
+
+    From its origin beside the spine the iliopsoas goes outward and forward: in the levels of two
+    public CT annotations the muscles are 51 to 57 mm apart at the top, 180 to 210 mm at the bottom,
+    and lie 58 mm farther to the front at 10 to 35 % of the height than in the upper quarter.
+
+    Parameters
+    ----------
+    masks : dict
+        As for `exchanged`.
+    spacing : sequence of float
+        Millimetres along x, y, z.
+    """
+    levels = np.flatnonzero(masks["left"].any(axis=(0, 1)) & masks["right"].any(axis=(0, 1)))
+    if len(levels) * spacing[2] < SHORTEST_MM:
+        return None
+    x, y = (
+        np.array([[_middle(masks[side], z, axis) for z in levels] for side in ("left", "right")])
+        * spacing[axis]
+        for axis in (0, 1)
+    )
+    apart, front, found = x[0] - x[1], y.mean(axis=0), []
+    end = max(1, len(levels) * 15 // 100)
+    low, high = apart[:end].mean(), apart[-end:].mean()
+    if high > low + TURNED_MM:
+        found.append(
+            f"head and feet exchanged: the sides are {high:.0f} mm apart at the top and "
+            f"{low:.0f} mm at the bottom, expected the other way round"
+        )
+        front = front[::-1]
+    cut = [round(len(levels) * share) for share in (0.1, 0.35, 0.75)]
+    ahead = front[cut[0] : cut[1]].mean() - front[cut[2] :].mean()
+    if ahead < -TURNED_MM:
+        found.append(
+            f"front and back exchanged: the lower third lies {-ahead:.0f} mm behind the upper end, "
+            "expected in front of it"
+        )
+    return " and ".join(found) or None
+
+
+def _middle(mask, z: int, axis: int) -> float:
+    counts = mask[:, :, z].sum(axis=1 - axis)
+    return float(np.average(np.arange(len(counts)), weights=counts))
 
 
 def exchanged(masks: dict[str, np.ndarray]) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from iliopsoas import files, grid
-from iliopsoas.masks.label_images import exchanged, load, overlapping, resample
+from iliopsoas.masks.label_images import exchanged, load, overlapping, resample, turned
 from iliopsoas.status import Refused, Verdict
 
 _VERDICTS = {
@@ -58,7 +58,8 @@ def read(paths: dict, labels: dict[str, Sequence[int]], reference, name: str = "
     ------
     Refused
         ``mask_missing``, ``mask_unreadable``, ``mask_other_space`` (no usable affine, or outside
-        the stitched grid), ``mask_empty`` (no voxel of either side), ``mask_sides_exchanged``
+        the stitched grid, upside down, back to front), ``mask_empty`` (no voxel of either side,
+        or only other labels in a side's own file), ``mask_sides_exchanged``
         (left lies to the right: swapped label numbers), ``mask_sides_overlap``.
     """
     grid.require_las(reference, "reference")
@@ -75,6 +76,8 @@ def read(paths: dict, labels: dict[str, Sequence[int]], reference, name: str = "
         except Refused as refused:
             raise _translated(refused) from None
     for side, path in paths.items():
+        if paths["left"] != paths["right"]:
+            _require_labels(layers[path], labels[side], f"{name} mask ({side})")
         for layer in layers[path]:
             inside = np.isin(layer.labels, list(labels[side]))
             values |= set(np.unique(layer.labels[layer.labels != 0]).tolist())
@@ -87,11 +90,20 @@ def read(paths: dict, labels: dict[str, Sequence[int]], reference, name: str = "
                 masks[side] |= resample(inside, layer, reference, side)
             except Refused as refused:
                 raise _translated(refused) from None
-    _check(masks, labels, values, name)
+    _check(masks, labels, values, name, np.abs(np.diag(reference.affine))[:3])
     label_map = np.zeros(reference.shape, np.uint8)
     label_map[masks["right"]] = grid.RIGHT
     label_map[masks["left"]] = grid.LEFT
     return label_map, record
+
+
+def _require_labels(layers, asked, role) -> None:
+    """Refuse a side's own file whose labels are all others: its muscle would just be missing."""
+    found = sorted({int(value) for layer in layers for value in np.unique(layer.labels)} - {0})
+    if found and not set(found) & set(asked):
+        raise Refused(
+            Verdict.MASK_EMPTY, f"{role}: expected label {list(asked)}, found {found[:20]} only"
+        )
 
 
 def _translated(refused: Refused) -> Refused:
@@ -105,7 +117,7 @@ def _same_grid(layer, reference) -> bool:
     return bool(whole and abs(abs(np.linalg.det(step[:3, :3])) - 1) < 1e-2)
 
 
-def _check(masks, labels, values, name):
+def _check(masks, labels, values, name, spacing):
     if not any(mask.any() for mask in masks.values()):
         found = ", ".join(map(str, sorted(values)[:20])) or "none"
         asked = ", ".join(f"{side} {list(labels[side])}" for side in grid.SIDES)
@@ -114,6 +126,8 @@ def _check(masks, labels, values, name):
         )
     if not all(mask.any() for mask in masks.values()):
         return
+    if found := turned(masks, spacing):
+        raise Refused(Verdict.MASK_OTHER_SPACE, f"{name} mask: {found}")
     if found := exchanged(masks):
         raise Refused(
             Verdict.MASK_SIDES_EXCHANGED,

@@ -82,6 +82,12 @@ MEASURES |= _COMPOSITION
 # column of volumes.tsv -> (stage, key of that stage's record, unit, definition)
 PROVENANCE = {
     "scan_sha256": ("dixon", "scan_sha256", "hash", "SHA-256 of the participant's zip"),
+    "network": (
+        "segment",
+        "network",
+        "text",
+        "starter: the package's network, which has seen synthetic people only; published; own",
+    ),
     "weights_sha256": ("segment", "weights_sha256", "hash", "SHA-256 of the network's weights"),
     "swaps_corrected": ("dixon", "swaps_corrected", "list", "stations (and legs) exchanged"),
     "stations_missing": ("dixon", "stations_missing", "list", "stations that the zip lacks"),

@@ -17,7 +17,7 @@ import h5py
 import keras
 import numpy as np
 
-from iliopsoas import files
+from iliopsoas import files, machine
 from iliopsoas.network import legacy_graph
 from iliopsoas.network.architecture import build_network, weighted_layers
 from iliopsoas.status import InputError
@@ -33,7 +33,7 @@ _GET_AGAIN = (
 )
 
 
-def save_weights(path, model: keras.Model, description: dict) -> None:
+def save_weights(path, model: keras.Model, description: dict, dtype: str = "float32") -> None:
     """Write our own weights file, and ``<name>.json`` beside it.
 
     Parameters
@@ -46,22 +46,26 @@ def save_weights(path, model: keras.Model, description: dict) -> None:
         JSON content: ``input_shape``, ``base_filters`` and ``variant``, with which the
         network is built again, and anything worth knowing of crops and training. It
         must name no participant.
+    dtype : {"float32", "float16"}
+        Of the numbers in the file; the halves lose what no mask shows.
     """
     missing = [key for key in ARCHITECTURE if key not in description]
     if missing:
         raise ValueError(f"description of the weights lacks {missing}")
     # the weights last: where they are, all is there
     files.write_json(Path(path).with_suffix(".json"), description)
-    write_arrays(path, model, description)
+    write_arrays(path, model, description, dtype)
 
 
-def write_arrays(path, model: keras.Model, description: dict | None = None) -> None:
+def write_arrays(
+    path, model: keras.Model, description: dict | None = None, dtype: str = "float32"
+) -> None:
     """Write the weights file alone; see `save_weights`."""
-    with files.atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with files.atomic(path) as temporary, machine.open_hdf5(temporary, "w") as file:
         file.attrs["format"] = FORMAT
         file.attrs["description"] = json.dumps(description or {})
         for number, value in enumerate(model.get_weights()):
-            file.create_dataset(f"weights/{number:03d}", data=value)
+            file.create_dataset(f"weights/{number:03d}", data=value.astype(dtype))
 
 
 def load_into(model: keras.Model, path) -> None:
@@ -132,11 +136,19 @@ def open_model(path, sha256: str | None = None, precision: str = "float32"):
         description["variant"],
         precision=precision,
     )
-    if description["format"] == FORMAT:
+    load_any(model, path)
+    return model, description
+
+
+def load_any(model: keras.Model, path) -> None:
+    """Load a weights file, our own or a published one, into a network of its architecture."""
+    _refuse_other_files(path)
+    with _reading(path) as file:
+        own = file.attrs.get("format") == FORMAT
+    if own:
         load_into(model, path)
     else:
         load_published_weights(model, path)
-    return model, description
 
 
 def load_published_weights(model: keras.Model, path, sha256: str | None = None) -> str:
@@ -238,7 +250,7 @@ def _refuse_other_files(path):
 def _reading(path):
     """The open HDF5 file; whatever HDF5 stumbles over is told as damage."""
     try:
-        with h5py.File(path, "r") as file:
+        with machine.open_hdf5(path) as file:
             yield file
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         size = Path(path).stat().st_size

@@ -2,7 +2,9 @@
 
 One tissue model gives all four channels: two echoes are formed from water and
 fat signal, each with its own complex noise, and the water and fat images are
-their half sum and half difference, as a scanner's reconstruction makes them.
+their half sum and half difference, as a scanner's reconstruction makes them. What the
+reconstruction leaves of the field map turns the second echo: where it is off by half a
+turn, fat and water come out exchanged; no exchange is painted.
 """
 
 from dataclasses import dataclass
@@ -131,9 +133,12 @@ def acquire(
         Draws shading, gains, shifts and noise.
     faults : sequence of str
         ``swapped:N`` fat and water of station N exchanged; ``swapped:N:left`` or
-        ``:right`` of one leg in station 5 or 6; ``noisy:N`` five times the noise;
-        ``dim:N`` a coil element off, a third of the signal; ``ghost:N`` motion
-        ghosts; others belong to the archive and are passed over.
+        ``:right`` of one side; ``exchanged:N:PART`` of a ``left-quarter``,
+        ``right-quarter``, or a ball of 4.5 cm in the ``left-muscle`` or ``right-muscle``;
+        ``noisy:N`` five times the noise; ``dim:N`` a coil element off, a third of the
+        signal; ``ghost:N`` motion ghosts; ``masked:N`` air set to 0; ``moved:N:MM`` the
+        body moved sideways; ``metal:N:left`` or ``:right`` a hip implant: a void of 4.5 cm
+        and around it 8 mm of exchanged tissue. Others belong to the archive.
     numbers : sequence of int
         Stations to scan; each comes out the same whichever others are asked for.
     jitter_mm : float
@@ -164,7 +169,7 @@ def _plan(rng, jitter_mm):
         plan[number] = {
             "first": first + (round(rng.normal(0, jitter_mm), 2) if moved and jitter_mm else 0.0),
             "organs": float(np.clip(rng.normal(0, 2.5), -6, 6)) if number in (1, 2, 3) else 0.0,
-            "body": (rng.normal(0, 0.3), rng.normal(0, 0.3)),
+            "body": (rng.normal(0, 0.3), rng.normal(0, 0.3)),  # voxels along rows, columns
             "gain": float(np.clip(rng.normal(1, 0.08), 0.8, 1.2)),
         }
     return plan
@@ -186,6 +191,13 @@ def _scan(anatomy, number, plan, rng, faults, mobile, noise):
     position = positions_lps(number, plan["first"])
     heights = position[:, 2]
     water, fat = _slab(anatomy, heights, geometry, plan["organs"], mobile)
+    moved = plan["body"]
+    if "moved" in faults:
+        moved = (moved[0], moved[1] + float(faults["moved"]) / grid.IN_PLANE_MM)
+    if "metal" in faults:
+        void, rim = _implant(anatomy, heights, water.shape, geometry, faults["metal"])
+        water[void], fat[void] = 0, 0
+    water, fat = (_shifted(volume, *moved) for volume in (water, fat))
     shading = plan["gain"] * _shading(rng, water.shape, number)
     _profile(water, fat)
     water *= shading
@@ -199,9 +211,17 @@ def _scan(anatomy, number, plan, rng, faults, mobile, noise):
         shift = geometry.rows // 4
         water = 0.7 * water + 0.3 * np.roll(water, shift, axis=1)
         fat = 0.7 * fat + 0.3 * np.roll(fat, shift, axis=1)
-    channels = _echoes(water, fat, rng, noise)
-    if "swapped" in faults:
-        _swap(channels, anatomy, heights, faults["swapped"])
+    turned = np.zeros(water.shape, bool)
+    for fault in ("swapped", "exchanged"):
+        if fault in faults:
+            turned ^= _part(anatomy, heights, water.shape, geometry, faults[fault])
+    if "metal" in faults:
+        turned ^= rim
+    channels = _echoes(water, fat, rng, noise, turned)
+    if "masked" in faults:
+        air = channels["in"] < 6 * noise
+        for channel in channels.values():
+            channel[air] = 0
     arrays = {
         name: np.clip(np.rint(channels[name] * SCALE), 0, 4095).astype(np.uint16)
         for name in CHANNELS
@@ -263,15 +283,33 @@ def _profile(water, fat):
             volume[-1 - i] += (0.14, 0.06)[i] * ends[3 - i]
 
 
-def _echoes(water, fat, rng, noise):
-    """In- and opposed-phase magnitude, and the water and fat made from the echoes."""
+def _shifted(volume, down: float, along: float):
+    """A volume (slices, rows, columns) moved in plane by parts of a voxel."""
+    for axis, by in ((1, down), (2, along)):
+        whole, part = divmod(by, 1.0)
+        volume = np.roll(volume, int(whole), axis)
+        volume = (1 - np.float32(part)) * volume + np.float32(part) * np.roll(volume, 1, axis)
+    return volume
+
+
+def _echoes(water, fat, rng, noise, turned):
+    """In- and opposed-phase magnitude, and the water and fat made from the echoes.
+
+    `turned`: where the reconstruction takes the field's phase for half a turn more or less.
+    """
     shape = water.shape
-    out_of_phase = (water - fat) * np.float32(1.01)
+    left = np.float32(0.12) * smooth_noise(rng, shape, [n / 3.0 for n in shape])  # radians
+    out_of_phase = (water - fat) * np.float32(1.01) * np.cos(left)
     in_phase = (water + fat) * np.float32(0.99)  # the later echo has decayed a little more
-    real = [rng.standard_normal(shape, dtype=np.float32) * np.float32(noise) for _ in range(2)]
-    imaginary = [rng.standard_normal(shape, dtype=np.float32) * np.float32(noise) for _ in range(2)]
+    # parallel imaging makes the noise largest in the middle
+    y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape[1:])
+    uneven = np.float32(noise) * (0.85 + 0.4 * np.exp(-2 * (y[:, None] ** 2 + x**2)))
+    real = [rng.standard_normal(shape, dtype=np.float32) * uneven for _ in range(2)]
+    imaginary = [rng.standard_normal(shape, dtype=np.float32) * uneven for _ in range(2)]
     in_phase += real[0]
     out_of_phase += real[1]
+    for part in (out_of_phase, imaginary[1]):
+        part[turned] *= -1
     return {
         "in": np.hypot(in_phase, imaginary[0]),
         "opp": np.hypot(out_of_phase, imaginary[1]),
@@ -280,14 +318,44 @@ def _echoes(water, fat, rng, noise):
     }
 
 
-def _swap(channels, anatomy, heights, which):
-    """Exchange fat and water, of everything or of the half with one leg."""
-    if not which:
-        channels["W"], channels["F"] = channels["F"], channels["W"]
-        return
-    hips = [anatomy.landmarks[key][0] for key in ("11", "12")]
-    middle = round(sum(hips) / 2)
-    half = np.s_[..., middle:] if which == "left" else np.s_[..., :middle]
-    water = channels["W"][half].copy()
-    channels["W"][half] = channels["F"][half]
-    channels["F"][half] = water
+def _places(heights, shape, geometry):
+    """Indices (x, y, z) on the stitched grid of a station's voxels; they broadcast."""
+    offset = (grid.SHAPE[1] - geometry.rows) // 2
+    z = (heights - grid.ORIGIN_RAS_MM[2]) / grid.SLICE_MM
+    y = offset + geometry.rows - 1 - np.arange(shape[1])
+    return np.arange(shape[2]), y[:, None], z[:, None, None]
+
+
+def _ball(centre, heights, shape, geometry, radius_mm: float):
+    """Voxels (slices, rows, columns) nearer to a point of the stitched grid than a radius."""
+    x, y, z = _places(heights, shape, geometry)
+    plane = ((x - centre[0]) ** 2 + (y - centre[1]) ** 2) * grid.IN_PLANE_MM**2
+    return plane + ((z - centre[2]) * grid.SLICE_MM) ** 2 < radius_mm**2
+
+
+def _part(anatomy, heights, shape, geometry, which):
+    """What of a station is exchanged: everything, a side, a quarter, or a ball in a muscle."""
+    side, _, kind = which.partition("-")
+    if not side:
+        return np.ones(shape, bool)
+    middle = round(sum(anatomy.landmarks[key][0] for key in ("11", "12")) / 2)
+    where = np.zeros(shape, bool)
+    where[..., slice(middle, None) if side == "left" else slice(None, middle)] = True
+    if kind == "quarter":
+        where[: shape[0] // 2] = False
+    if kind == "muscle":
+        levels = (heights - grid.ORIGIN_RAS_MM[2]) / grid.SLICE_MM
+        low, high = max(int(levels[6]), 0), int(levels[-7])
+        here = np.argwhere(anatomy.iliopsoas[:, :, low:high] == grid.SIDES[side])
+        if not len(here):
+            raise ValueError(f"no {side} muscle in this station")
+        centre = here[len(here) // 2] + [0, 0, low]
+        where = _ball(centre, heights, shape, geometry, 22.5)
+    return where
+
+
+def _implant(anatomy, heights, shape, geometry, side):
+    """Void of a hip implant, and the rim around it in which the field is off."""
+    head = anatomy.landmarks[{"right": "11", "left": "12"}[side]]
+    void = _ball(head, heights, shape, geometry, 22.5)
+    return void, _ball(head, heights, shape, geometry, 30.5) & ~void

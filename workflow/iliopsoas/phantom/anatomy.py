@@ -37,7 +37,7 @@ class Anatomy:
     landmarks: dict
 
 
-def build(traits, step: int = 1) -> Anatomy:
+def build(traits, step: int = 1, draw_form=iliopsoas_muscle.Form.draw) -> Anatomy:
     """Build the body of one participant.
 
     Parameters
@@ -47,6 +47,8 @@ def build(traits, step: int = 1) -> Anatomy:
     step : int
         1, or 2 for a body drawn at half resolution and enlarged: several times
         faster, for tests that need many bodies and no fine detail.
+    draw_form : callable
+        Draws the `iliopsoas_muscle.Form` of each muscle from a generator.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def build(traits, step: int = 1) -> Anatomy:
     iliopsoas = np.zeros(canvas.shape, np.uint8)
     for side, name, volume in ((1, "left", traits.left_ml), (-1, "right", traits.right_ml)):
         _paint_iliopsoas(
-            canvas, habitus, side, grid.SIDES[name], volume, rise[side], rng, iliopsoas
+            canvas, habitus, side, grid.SIDES[name], volume, rise[side], draw_form(rng), iliopsoas
         )
     canvas.finished = iliopsoas > 0
     for side in (1, -1):
@@ -112,8 +114,8 @@ def build(traits, step: int = 1) -> Anatomy:
     )
 
 
-def _paint_iliopsoas(canvas, habitus, side, label, volume_ml, rise, rng, mask):
-    box, field = iliopsoas_muscle.distance(canvas, habitus, side, volume_ml, rise, rng)
+def _paint_iliopsoas(canvas, habitus, side, label, volume_ml, rise, form, mask):
+    box, field, iliacus = iliopsoas_muscle.distance(canvas, habitus, side, volume_ml, rise, form)
     bones = tissues.membership((*tissues.BONES, tissues.DISC, tissues.CARTILAGE, tissues.CANAL))
     blocked = bones[canvas.labels[box]]
     blocked |= canvas.x[box] * side < 0
@@ -125,6 +127,7 @@ def _paint_iliopsoas(canvas, habitus, side, label, volume_ml, rise, rng, mask):
     inside = fitted < 0
     mask[box][inside] = label
     canvas.labels[box][inside] = tissues.ILIOPSOAS.label
+    canvas.labels[box][inside & iliacus] = tissues.ILIACUS.label
 
 
 def _texture(canvas, traits, rng):

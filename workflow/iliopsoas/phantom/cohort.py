@@ -7,7 +7,6 @@ choosing.
 """
 
 import multiprocessing
-import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from iliopsoas import files, grid
+from iliopsoas import files, grid, machine
 from iliopsoas.logs import Progress
 from iliopsoas.phantom import acquisition, anatomy, archive, faults, phenotypes, registry
 from iliopsoas.status import InputError
@@ -72,6 +71,7 @@ def plan(participants: int, annotated: int, repeats: int, faults, seed: int) -> 
     return visits
 
 
+@machine.one_thread()
 def make_visit(folder, index, instance, repeat, annotated, fault, seed) -> dict:
     """Make one visit's zip and truth; returns its record.
 
@@ -213,12 +213,6 @@ def _remove(folder: Path, path: Path, record: dict) -> None:
     path.unlink(missing_ok=True)
 
 
-def _one_thread() -> None:
-    """One process per visit is the parallelism."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-
-
 def _run(folder: Path, to_make: list, processes: int):
     """Yield (path, fingerprint, record) as visits are finished."""
     if processes <= 1 or len(to_make) <= 1:
@@ -226,7 +220,6 @@ def _run(folder: Path, to_make: list, processes: int):
             yield path, fingerprint, make_visit(folder, **visit)
         return
     # not forked: the parent may hold threads of numerical libraries
-    _one_thread()
     context = multiprocessing.get_context("spawn")
     workers = min(processes, len(to_make))
     with ProcessPoolExecutor(workers, mp_context=context) as pool:

@@ -1,7 +1,7 @@
 """What goes wrong in real zips, one small function each.
 
 Every fault is a function ``fault(scan, rng, *arguments)`` that changes a
-`iliopsoas.phantom.archive.Scan` in place, so that they combine in any order. They come
+`iliopsoas.phantom.draft.ScanDraft` in place, so that they combine in any order. They come
 from ../shared/spec/ukb_format.md, section 3. Fat-water swaps are physics: they are made
 in `iliopsoas.phantom.acquisition`.
 """
@@ -13,9 +13,9 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage
 
-from iliopsoas.phantom.archive import (
+from iliopsoas.phantom.draft import (
     TRANSFER_SYNTAXES,
-    Scan,
+    ScanDraft,
     Series,
     dicom_time,
     encode_dataset,
@@ -24,7 +24,9 @@ from iliopsoas.phantom.archive import (
 from iliopsoas.status import InputError
 
 FAULTS = {}
-ACQUISITION_FAULTS = ("swapped", "noisy", "dim", "ghost")  # planted before there is an archive
+ACQUISITION_FAULTS = (  # planted before there is an archive
+    "swapped", "exchanged", "noisy", "dim", "ghost", "masked", "moved", "metal",
+)  # fmt: skip
 
 
 def _fault(function):
@@ -32,12 +34,12 @@ def _fault(function):
     return function
 
 
-def plant(scan: Scan, faults, rng: np.random.Generator) -> None:
+def plant(scan: ScanDraft, faults, rng: np.random.Generator) -> None:
     """Apply faults in order.
 
     Parameters
     ----------
-    scan : Scan
+    scan : ScanDraft
     faults : sequence of str or callable
         ``name``, ``name:argument:argument``, or a function of (scan, rng).
     rng : numpy.random.Generator
@@ -64,7 +66,7 @@ def plant(scan: Scan, faults, rng: np.random.Generator) -> None:
             raise InputError(f"phantom: fault {fault!r} cannot be planted: {error}") from error
 
 
-def _change(scan: Scan, change, station=None, channel=None) -> None:
+def _change(scan: ScanDraft, change, station=None, channel=None) -> None:
     """Replace the series of a station and channel (all where not named) by ``change(series)``."""
     station = None if station in (None, "") else int(station)
     hits = 0
@@ -348,6 +350,27 @@ def wrong_body_part(scan, rng):
         for item in scan.series
         if item.station == 1
     ]
+
+
+@_fault
+def body_part(scan, rng, part="HEART"):
+    """BodyPartExamined of another body part in every image of a complete scan."""
+    _change(scan, lambda item: item.changed(header={"BodyPartExamined": part}))
+
+
+@_fault
+def two_reconstructions(scan, rng):
+    """Every series twice, of one acquisition: distortion corrected, and as acquired (ND)."""
+    last = max(item.number for item in scan.series)
+    plain = [
+        item.changed(
+            number=last + item.number,
+            pixels=np.roll(item.pixels, 2, axis=2),
+            header={"ImageType": ["DERIVED", "PRIMARY", "M", "NORM", "ND"]},
+        )
+        for item in scan.series
+    ]
+    scan.series = plain + scan.series
 
 
 # surplus members

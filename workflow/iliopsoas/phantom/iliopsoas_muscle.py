@@ -7,6 +7,8 @@ fossa, both joining in front of the hip joint and ending at the lesser
 trochanter.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import ndimage
 
@@ -63,7 +65,69 @@ ILIACUS = [
 ]
 
 
-def distance(canvas, habitus, side, volume_ml, rise, rng):
+@dataclass(frozen=True)
+class Form:
+    """How one muscle differs from the annotated ones, its volume apart.
+
+    Lengths are canonical millimetres; factors are 1 for the annotated muscles.
+
+    Attributes
+    ----------
+    roundness : float
+        Psoas: width over depth.
+    share : float
+        Thickness of psoas against iliacus and tendon.
+    bulge : tuple of float
+        Amplitude and phase (radians) of the psoas's fullness along its course.
+    origin : float
+        How far the psoas begins higher.
+    psoas_shift, iliacus_shift : tuple of float
+        Outwards and to the front.
+    iliacus_reach, iliacus_thickness : float
+        How far the sheet reaches along the ilium, and how thick it is.
+    iliacus_top, insertion : float
+        How far the iliacus ends higher, and the tendon lower.
+    """
+
+    roundness: float = 1.0
+    share: float = 1.0
+    bulge: tuple[float, float] = (0.06, 0.0)
+    origin: float = 0.0
+    psoas_shift: tuple[float, float] = (0.0, 0.0)
+    iliacus_shift: tuple[float, float] = (0.0, 0.0)
+    iliacus_reach: float = 1.0
+    iliacus_thickness: float = 1.0
+    iliacus_top: float = 0.0
+    insertion: float = 0.0
+
+    @classmethod
+    def draw(cls, rng):
+        """A muscle of the synthetic cohort."""
+        return cls(
+            roundness=rng.lognormal(0, 0.04),
+            share=rng.lognormal(0, 0.04),
+            bulge=(0.06, rng.normal(0, 1.5, 4)[0]),
+            origin=rng.normal(0, 7.0),
+        )
+
+    @classmethod
+    def draw_widely(cls, rng):
+        """A muscle of a domain-randomised body: shapes well beyond what is usual."""
+        return cls(
+            roundness=rng.lognormal(0, 0.17),
+            share=rng.lognormal(0, 0.12),
+            bulge=(rng.uniform(0, 0.15), rng.uniform(0, 2 * np.pi)),
+            origin=rng.normal(0, 13.0),
+            psoas_shift=tuple(rng.normal(0, (3.0, 4.0))),
+            iliacus_shift=tuple(rng.normal(0, (1.5, 2.0))),
+            iliacus_reach=rng.lognormal(0, 0.13),
+            iliacus_thickness=rng.lognormal(0, 0.2),
+            iliacus_top=rng.normal(0, 8.0),
+            insertion=rng.normal(0, 5.0),
+        )
+
+
+def distance(canvas, habitus, side, volume_ml, rise, form: Form):
     """Signed distance to the muscle whose voxels on the grid amount to a volume.
 
     Parameters
@@ -76,13 +140,15 @@ def distance(canvas, habitus, side, volume_ml, rise, rng):
     volume_ml : float
     rise : float
         Canonical millimetres this side stands higher than the middle.
-    rng : numpy.random.Generator
+    form : Form
 
     Returns
     -------
     box : tuple of slice
     distance : ndarray
         Negative inside; about the volume, see `fit_volume`.
+    iliacus : ndarray of bool
+        Nearer to the iliacus than to the psoas.
 
     Raises
     ------
@@ -96,23 +162,22 @@ def distance(canvas, habitus, side, volume_ml, rise, rng):
             f"iliopsoas of {volume_ml:.1f} ml does not fit the body; expected about "
             f"{BASE_ML * THINNEST**2:.0f} to {BASE_ML * THICKEST**2:.0f} ml per side"
         )
-    round_ = habitus.psoas_roundness * rng.lognormal(0, 0.04)
-    share = thickness * rng.lognormal(0, 0.04)  # psoas against iliacus
-    bulge = rng.normal(0, 1.5, 4)  # where along its course the muscle is fullest
-    origin = rng.normal(0, 7.0)
+    round_ = habitus.psoas_roundness * form.roundness
+    share = thickness * form.share
+    amplitude, phase = form.bulge
 
     psoas = []
     for z, x, y, a, b, degrees in PSOAS:
-        wave = 1 + 0.06 * np.sin(np.radians(z * 1.6) + bulge[0])
-        stretched = z + origin * np.clip((z - 120) / 154, 0, 1)
+        wave = 1 + amplitude * np.sin(np.radians(z * 1.6) + phase)
+        stretched = z + form.origin * np.clip((z - 120) / 154, 0, 1)
         grown_a, grown_b = a * share * round_ * wave, b * share / round_ * wave
         # A fuller psoas grows away from the spine, and in the fossa towards the vessels.
         spread = -0.5 + 1.4 * np.clip((z - 85) / 50, 0, 1)
         psoas.append(
             (
                 stretched + rise,
-                x + spread * (grown_a - a),
-                y + 0.3 * (grown_b - b),
+                x + spread * (grown_a - a) + form.psoas_shift[0],
+                y + 0.3 * (grown_b - b) + form.psoas_shift[1],
                 grown_a,
                 grown_b,
                 degrees,
@@ -120,24 +185,33 @@ def distance(canvas, habitus, side, volume_ml, rise, rng):
         )
     other = thickness**2 / share
     tendon = [
-        (z + rise, x, y + 0.5 * b * (other - 1), a * other, b * other, degrees)
+        (z + rise + form.insertion * min(z, 0) / 64, x, y + 0.5 * b * (other - 1), a * other,
+         b * other, degrees)
         for z, x, y, a, b, degrees in TENDON
-    ]
+    ]  # fmt: skip
     iliacus = [
-        (z + rise, *points, *(h * other**1.6 for h in halves))
+        (
+            z + rise + form.iliacus_top * np.clip((z - 70) / 75, 0, 1),
+            *_reaching(points, form),
+            *(h * other**1.6 * form.iliacus_thickness for h in halves),
+        )
         for z, *rest in ILIACUS
         for points, halves in [(rest[:6], rest[6:])]
     ]
-    box = canvas.box(sorted((side * 5, side * 150)), (-65, 80), (-85, 310))
-    muscle = shapes.merge(
-        box,
-        (shapes.tube(canvas, side, psoas), shapes.ribbon(canvas, side, iliacus)),
-        lambda a, b: shapes.smooth_minimum(a, b, 6.0),
-    )
-    tendon = shapes.tube(canvas, side, tendon)
-    return box, shapes.merge(
-        box, ((box, muscle), tendon), lambda a, b: shapes.smooth_minimum(a, b, 10.0)
-    )
+    box = canvas.box(sorted((side * 5, side * 160)), (-75, 90), (-95, 330))
+    psoas = shapes.merge(box, [shapes.tube(canvas, side, psoas)])
+    iliacus = shapes.merge(box, [shapes.ribbon(canvas, side, iliacus)])
+    tendon = shapes.merge(box, [shapes.tube(canvas, side, tendon)])
+    muscle = shapes.smooth_minimum(psoas, iliacus, 6.0)
+    return box, shapes.smooth_minimum(muscle, tendon, 10.0), np.minimum(iliacus, tendon) < psoas
+
+
+def _reaching(points, form):
+    """The three points (x, y) of a level of the iliacus, spread about the middle one."""
+    x, y = points[0::2], points[1::2]
+    for px, py in zip(x, y, strict=True):
+        yield px + (form.iliacus_reach - 1) * (px - x[1]) + form.iliacus_shift[0]
+        yield py + (form.iliacus_reach - 1) * (py - y[1]) + form.iliacus_shift[1]
 
 
 def fit_volume(field, blocked, volume_ml, voxel_ml=grid.VOXEL_ML):

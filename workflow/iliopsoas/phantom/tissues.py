@@ -54,6 +54,7 @@ THIGH = Tissue(44, 0.505, 0.0, 0.035)
 SHOULDER = Tissue(45, 0.490, 0.0, 0.035)
 ARM = Tissue(46, 0.490, 0.0, 0.035)
 PELVIC_MUSCLE = Tissue(47, 0.495, 0.0, 0.035)  # obturators, piriformis, pelvic floor
+ILIACUS = Tissue(48, 0.500, 0.0, 0.035)  # with the tendon; psoas: ILIOPSOAS
 
 ALL = tuple(value for value in list(globals().values()) if isinstance(value, Tissue))
 MUSCLES = tuple(tissue for tissue in ALL if tissue.label >= 40)

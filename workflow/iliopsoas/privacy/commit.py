@@ -1,14 +1,11 @@
-"""Keeps participants' data out of the repository: ``python -m iliopsoas.privacy.commit``.
+"""Keeps participants' data out of the repository: ``iliopsoas search --staged``, the git hook.
 
-Without arguments it looks at what is staged, as the pre-commit hook does; with ``--all`` at
-every tracked file. Scans and images of participants are refused whatever they hold; tables,
-texts and images where the scanner finds ids, dates of birth or a row per participant. In source
-code, where tests need made-up ids, only the ids of the results in this folder count.
+Scans and images of participants are refused whatever they hold; tables, texts and images where
+the scanner finds ids, dates of birth or a row per participant. In source code, where tests need
+made-up ids, only the ids of the results in this folder count.
 """
 
-import argparse
 import subprocess
-import sys
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +13,11 @@ from iliopsoas.privacy.findings import COHORT_ID, Cohort, Finding, masked
 from iliopsoas.privacy.scan import scan_bytes
 
 ALLOWED = "hooks/allowed.txt"
+REFUSAL = (
+    ": this looks like data of participants, which never belong into a repository.\n"
+    "Take the files out (git restore --staged FILE). A file that is made up can be listed in "
+    f"{ALLOWED}."
+)
 CODE = {".py", ".r", ".js", ".css", ".sh", ".smk", ".toml", ".cfg", ".rst", ".cff"}
 # suffix or first bytes of what holds participants' data as such
 REFUSED = {
@@ -66,19 +68,24 @@ def _git(*arguments) -> bytes:
     return subprocess.run(["git", *arguments], stdout=subprocess.PIPE, check=True).stdout
 
 
-def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--all", action="store_true", help="every tracked file, not what is staged")
-    parser.add_argument("--results", default="results", help="results whose participants count")
-    options = parser.parse_args(arguments)
+def search(results="results", everything: bool = False) -> list[Finding]:
+    """What must not be committed.
+
+    Parameters
+    ----------
+    results : path
+        Results, in the repository, whose participants count.
+    everything : bool
+        Every tracked file; else what is staged.
+    """
     top = Path(_git("rev-parse", "--show-toplevel").decode().strip())
     listing = ["ls-files", "-z"]
-    if not options.all:
+    if not everything:
         listing = ["diff", "--cached", "--name-only", "--no-renames", "--diff-filter=d", "-z"]
     names = _git("-C", str(top), *listing).decode().split("\0")[:-1]
-    cohort = Cohort.read(top / options.results)
+    cohort = Cohort.read(top / results)
     allowed = top / ALLOWED
-    patterns = allowed.read_text().splitlines() if allowed.exists() else []
+    patterns = allowed.read_text(encoding="utf-8").splitlines() if allowed.exists() else []
     patterns = [line.strip() for line in patterns if line.strip() and not line.startswith("#")]
     found = []
     for name in names:
@@ -86,17 +93,4 @@ def main(arguments=None) -> int:
         if any(fnmatch(name, pattern) for pattern in patterns):
             of_file = [finding for finding in of_file if finding.kind == COHORT_ID]
         found += of_file
-    for finding in found:
-        print(finding, file=sys.stderr)
-    if found:
-        print(
-            f"\n{len(found)} findings: this looks like data of participants, which never belong "
-            f"into a repository.\nTake the files out (git restore --staged FILE). A file that is "
-            f"made up can be listed in {ALLOWED}.",
-            file=sys.stderr,
-        )
-    return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return found

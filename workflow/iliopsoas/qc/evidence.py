@@ -9,6 +9,8 @@ from iliopsoas.crops.boxes import CROP_SHAPE, box
 from iliopsoas.files import KEY
 from iliopsoas.status import Refused
 
+_STEP_LEVELS = 3  # on either side of a step of the signal
+_STEP_VOXELS = 12  # fewest of a level
 _WIDE_LEVEL = 0.25  # share of the largest cross-section from which a level counts as muscle belly
 
 # per side: name without the side -> (unit, definition)
@@ -16,8 +18,14 @@ SIDE_EVIDENCE = {
     "crop_border_cm2": ("cm2", "mask surface that lies on the faces of the network's crop"),
     "image_border_voxels": ("voxels", "mask voxels in the outermost layer of the image"),
     "outside_body_percent": ("%", "mask voxels outside the body mask"),
-    "across_midline_percent": ("%", "mask voxels on the other side of the hips' midline"),
-    "components": ("count", "connected components of the mask (26 neighbours)"),
+    "across_midline_percent": (
+        "%",
+        "mask voxels on the other side of the hips' midline; missing where the network's crops "
+        "end there",
+    ),
+    "loose_percent": ("%", "voxels outside the mask's largest component (26 neighbours), of it"),
+    "lowest_mm": ("mm", "mask's lowest level, RAS z"),
+    "highest_mm": ("mm", "mask's highest level, RAS z"),
     "end_area_percent": (
         "%",
         "larger of the first and last level's cross-section, of the largest: a muscle tapers, a "
@@ -30,8 +38,8 @@ SIDE_EVIDENCE = {
     "compactness": ("ratio", "volume^(2/3) / surface of exposed faces; 1/6 = 0.167 for a cube"),
     "water_step_percent": (
         "%",
-        "largest change of the mask's median water signal between neighbouring levels of the "
-        "muscle's belly: a station seam through the muscle",
+        "largest change of the eroded mask's median water signal from three levels of the muscle's "
+        "belly to the next three: a station seam through the muscle",
     ),
     "water_ratio": ("ratio", "median water signal in the eroded mask / 99th percentile in body"),
     "water_cv_percent": ("%", "robust coefficient of variation of water in the eroded mask"),
@@ -104,13 +112,19 @@ def _water_evidence(mask, water, counts, reference) -> dict:
     values = water[core if core.sum() >= 50 else mask]
     median = float(np.median(values))
     spread = 1.4826 * float(np.median(np.abs(values - median)))
+    # away from the rim, where a muscle shares its voxels with the fat around it
+    middle = ndimage.binary_erosion(mask, np.ones((3, 3, 1)))
     belly = np.flatnonzero(counts >= _WIDE_LEVEL * counts.max())
-    levels = {z: float(np.median(water[:, :, z][mask[:, :, z]])) for z in belly}
-    steps = [
-        200.0 * abs(levels[z + 1] - level) / (levels[z + 1] + level)
-        for z, level in levels.items()
-        if z + 1 in levels and levels[z + 1] + level > 0
-    ]
+    belly = [z for z in belly if np.count_nonzero(middle[:, :, z]) >= _STEP_VOXELS]
+    levels = {z: float(np.median(water[:, :, z][middle[:, :, z]])) for z in belly}
+    steps = []
+    for z in belly:
+        # a few levels on either side: single ones of a small muscle differ by chance
+        below = [levels[i] for i in range(z - _STEP_LEVELS + 1, z + 1) if i in levels]
+        above = [levels[i] for i in range(z + 1, z + _STEP_LEVELS + 1) if i in levels]
+        if len(below) == len(above) == _STEP_LEVELS:
+            low, high = np.median(below), np.median(above)
+            steps.append(200.0 * abs(high - low) / (high + low) if high + low > 0 else 0.0)
     rim = mask & ~core
     near = ndimage.binary_dilation(mask, iterations=1)
     around = ndimage.binary_dilation(near, iterations=2) & ~near
@@ -220,15 +234,16 @@ def gather(mask, affine, water=None, body=None, landmarks=None, boxes=None) -> d
         Hips ("11", "12") give the midline.
     boxes : dict, optional
         ``{"left": (low, high), "right": ...}``: corners of the network's crops, voxel indices,
-        high exclusive; they may reach beyond the image. Default: where the landmarks put them.
+        high exclusive; they may reach beyond the image. Default: where the landmarks put them;
+        empty for masks that come from no crop.
 
     Returns
     -------
     dict
         The keys of `COLUMNS`; None where the side is empty or what is needed was not given.
     """
-    mask = np.asarray(mask)
-    spacing = np.abs(np.diag(np.asarray(affine, dtype=float))[:3])
+    mask, affine = np.asarray(mask), np.asarray(affine, dtype=float)
+    spacing = np.abs(np.diag(affine)[:3])
     reference = 0.0
     if water is not None:
         water = np.asarray(water, dtype=np.float32)
@@ -256,7 +271,7 @@ def gather(mask, affine, water=None, body=None, landmarks=None, boxes=None) -> d
         if body is not None:
             found["outside_body_percent"] = 100.0 * int((here & (np.asarray(body) == 0)).sum())
             found["outside_body_percent"] /= voxels
-        if midline is not None:
+        if midline is not None and not boxes:
             x = np.flatnonzero(here.any(axis=(1, 2)))
             wrong = x[x < midline] if side == "left" else x[x > midline]
             found["across_midline_percent"] = 100.0 * int(here[wrong].sum()) / voxels
@@ -269,7 +284,10 @@ def gather(mask, affine, water=None, body=None, landmarks=None, boxes=None) -> d
         counts = part.sum(axis=(0, 1))
         levels = np.flatnonzero(counts)
         profile = counts[levels[0] : levels[-1] + 1].astype(float)
-        found["components"] = int(ndimage.label(part, np.ones((3, 3, 3)))[1])
+        pieces = np.bincount(ndimage.label(part, np.ones((3, 3, 3)))[0].ravel())[1:]
+        found["loose_percent"] = 100.0 * (pieces.sum() - pieces.max()) / pieces.max()
+        z = np.flatnonzero(here.any(axis=(0, 1)))[[0, -1]]
+        found["lowest_mm"], found["highest_mm"] = affine[2, 3] + affine[2, 2] * z
         found["end_area_percent"] = 100.0 * max(counts[levels[[0, -1]]]) / counts.max()
         steps = np.abs(np.diff(profile))
         found["area_step_percent"] = 100.0 * steps.max() / counts.max() if steps.size else None
@@ -282,28 +300,6 @@ def gather(mask, affine, water=None, body=None, landmarks=None, boxes=None) -> d
             for name, value in found.items()
         }
     return result
-
-
-def count_of(values: pd.Series, measured: pd.Series) -> pd.Series:
-    """How many items a ledger's list-like cell names.
-
-    Parameters
-    ----------
-    values : Series
-        A cell may be a list, or text as ledgers hold it: ``S4,S5``, ``[4, 5]``, empty.
-    measured : Series of bool
-        Where the stage said ok: there an empty cell is an empty list, elsewhere it is missing.
-    """
-
-    def count(cell):
-        if isinstance(cell, list | tuple | set):
-            return float(len(cell))
-        if isinstance(cell, str):
-            parts = cell.strip("[]() ").replace(";", ",").split(",")
-            return float(sum(bool(part.strip(" '\"")) for part in parts))
-        return np.nan if pd.isna(cell) else 1.0  # a lone number, such as station 4
-
-    return values.map(count).astype(float).mask(values.isna() & measured, 0.0)
 
 
 def cohort(sample, volumes, ledgers) -> pd.DataFrame:

@@ -7,7 +7,9 @@ import pandas as pd
 
 from iliopsoas.config import QualityControl
 from iliopsoas.files import KEY
-from iliopsoas.qc.checks import CHECKS, SEVERITIES, Check
+from iliopsoas.qc import robust
+from iliopsoas.qc.checks import CHECKS, SEVERITIES
+from iliopsoas.qc.registry import Absent, Evidence
 from iliopsoas.status import InputError, Verdict
 
 FLAG_COLUMNS = [*KEY, "flag", "value", "limit", "direction", "unit", "severity", "reading"]
@@ -24,6 +26,7 @@ SUMMARY_COLUMNS = [
     "method",
     "definition",
     "source",
+    "origin",
 ]
 PREDICTED = "quality.predicted_dice"
 NO_VOLUME = "no_volume"  # severity of a participant that a stage refused
@@ -41,24 +44,44 @@ def limits_of(limits: Mapping | None) -> dict:
     return known | dict(limits or {})
 
 
-def _missing_columns(check: Check, cohort) -> list[str]:
-    return [
-        need for need in check.needs if not any(name in cohort.columns for name in need.split("|"))
-    ]
-
-
-def _why_not(check: Check, cohort, unknown) -> str:
+def _why_not(evidence, unknown) -> str:
     """The commonest reason why participants with a volume have no value."""
     reasons = {
-        f"{need.split('|')[0]} missing": int(cohort.loc[unknown, need.split("|")[0]].isna().sum())
-        for need in check.needs
-        if need.split("|")[0] in cohort.columns
+        f"{name} missing": int(evidence.table.loc[unknown, name].isna().sum())
+        for name in dict.fromkeys(evidence.asked)
     }
     reason, count = max(reasons.items(), key=lambda item: item[1], default=("", 0))
     return reason if count else "too few participants to compare with, or nothing to compare"
 
 
-def evaluate(cohort, limits: Mapping | None = None, checks: Mapping | None = None):
+def _measured(check, cohort, measured):
+    """A check's values of those with a volume, and why some have none."""
+    evidence = Evidence(cohort)
+    try:
+        values = check.value(evidence)
+    except Absent as absent:
+        reason = f"not known in this run: {absent}"
+        return pd.Series(np.nan, index=cohort.index), "", reason if measured.any() else ""
+    method = values.attrs.get("method", "")
+    values = values.where(measured)
+    unknown = measured & values.isna()
+    return values, method, _why_not(evidence, unknown) if unknown.any() else ""
+
+
+def _limits(check, values, cohort, settings):
+    """Everyone's limit, and how it follows the cohort; see `robust.cohort_limits`."""
+    start = float(settings[check.limit]) if check.limit else 0.0
+    if not check.relative:
+        return start, robust.Scores(pd.Series(start, index=values.index), "")
+    absent = pd.Series(None, index=cohort.index, dtype=object)
+    sex, site = (cohort.get(name, absent) for name in ("sex", "centre"))
+    least, spreads = settings["relative_from"], settings["relative_spreads"]
+    return start, robust.cohort_limits(
+        values, sex, site, start, check.direction == "low", least, spreads
+    )
+
+
+def evaluate(cohort, limits: Mapping | None = None):
     """Run every check.
 
     Parameters
@@ -67,8 +90,6 @@ def evaluate(cohort, limits: Mapping | None = None, checks: Mapping | None = Non
         From `evidence.cohort`.
     limits : mapping, optional
         Section qc of the configuration; missing keys take its defaults.
-    checks : mapping of str to Check, optional
-        Default: all of `checks.CHECKS`.
 
     Returns
     -------
@@ -79,47 +100,26 @@ def evaluate(cohort, limits: Mapping | None = None, checks: Mapping | None = Non
         results/qc/summary.tsv: per check how many were evaluated, raised, and could not be
         evaluated (of those with status ok), with the commonest reason.
     """
-    limits = limits_of(limits)
+    settings = limits_of(limits)
     measured = cohort["status"] == Verdict.OK
-    refused = cohort[~measured]
-    stage = refused.get("stopped_at", pd.Series("", index=refused.index)).fillna("").astype(str)
-    message = refused.get("message", pd.Series("", index=refused.index)).fillna("").astype(str)
-    rows = [
-        refused[KEY].assign(
-            flag=refused["status"].astype(str),
-            value=np.nan,
-            limit=np.nan,
-            direction="",
-            unit="",
-            severity=NO_VOLUME,
-            reading="no volume; " + stage + ": " + message,
-        )
-    ]
+    rows = [_refused(cohort[~measured])]
     summary = []
-    for check in (CHECKS if checks is None else checks).values():
-        limit = float(limits[check.limit])
-        absent = _missing_columns(check, cohort)
-        values = pd.Series(np.nan, index=cohort.index)
-        if not absent:
-            values = check.value(cohort)
-        method = values.attrs.get("method", "")
-        values = values.where(measured)
-        raised = check.is_raised(values, limit)
-        unknown = measured & values.isna()
-        reason = ""
-        if absent:
-            reason = "not known in this run: " + ", ".join(absent)
-        elif unknown.any():
-            reason = _why_not(check, cohort, unknown)
+    for check in CHECKS.values():
+        values, method, reason = _measured(check, cohort, measured)
+        start, own = _limits(check, values, cohort, settings)
+        raised = check.is_raised(values, own.z)
         rows.append(
             cohort.loc[raised, KEY].assign(
                 flag=check.name,
                 value=values[raised],
-                limit=limit,
+                limit=own.z[raised],
                 direction=check.direction,
                 unit=check.unit,
                 severity=check.severity,
-                reading=[check.reading.format(value=v, limit=limit) for v in values[raised]],
+                reading=[
+                    check.reading.format(value=value, limit=limit)
+                    for value, limit in zip(values[raised], own.z[raised], strict=True)
+                ],
             )
         )
         summary.append(
@@ -127,21 +127,39 @@ def evaluate(cohort, limits: Mapping | None = None, checks: Mapping | None = Non
                 "flag": check.name,
                 "severity": check.severity,
                 "direction": check.direction,
-                "limit": limit,
+                "limit": start,
                 "unit": check.unit,
                 "evaluated": int(values.notna().sum()),
                 "raised": int(raised.sum()),
-                "not_evaluable": int(unknown.sum()),
+                "not_evaluable": int((measured & values.isna()).sum()),
                 "reason": reason,
-                "method": method,
+                "method": "; ".join(filter(None, (method, own.method))),
                 "definition": check.definition,
                 "source": check.source,
+                "origin": check.origin,
             }
         )
     flags = pd.concat([part for part in rows if len(part)] or rows[:1])[FLAG_COLUMNS]
     order = cohort[KEY].assign(_row=np.arange(len(cohort)))
     flags = flags.merge(order, on=KEY).sort_values("_row", kind="stable").drop(columns="_row")
     return flags.reset_index(drop=True), pd.DataFrame(summary, columns=SUMMARY_COLUMNS)
+
+
+def _refused(refused) -> pd.DataFrame:
+    """Who has no volume: the verdict is the flag."""
+    stage, message = (
+        refused.get(name, pd.Series("", index=refused.index)).fillna("").astype(str)
+        for name in ("stopped_at", "message")
+    )
+    return refused[KEY].assign(
+        flag=refused["status"].astype(str),
+        value=np.nan,
+        limit=np.nan,
+        direction="",
+        unit="",
+        severity=NO_VOLUME,
+        reading="no volume; " + stage + ": " + message,
+    )
 
 
 def verdicts(people, flags) -> pd.DataFrame:
@@ -170,7 +188,7 @@ def verdicts(people, flags) -> pd.DataFrame:
         rows = (flags["flag"] == name).to_numpy()
         if rows.any():
             part = flags[rows]
-            distance[rows] = check.distance(part["value"], float(part["limit"].iloc[0]))
+            distance[rows] = check.distance(part["value"], part["limit"])
     scored = flags.assign(
         _score=weight * (1 + np.tanh(np.nan_to_num(distance)) * (weight > 0.5)),
         _rank=flags["severity"].map({name: rank for rank, name in enumerate(VERDICTS)}),

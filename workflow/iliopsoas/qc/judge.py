@@ -1,13 +1,16 @@
-"""Everything quality control says about a cohort, in one call."""
+"""Everything quality control says about a cohort, or about one participant, in one call."""
 
 from dataclasses import dataclass
 
 import pandas as pd
 
+from iliopsoas import machine
 from iliopsoas.config import QualityControl
 from iliopsoas.files import KEY
 from iliopsoas.qc import audit, decisions, evidence, flags, quality, report
-from iliopsoas.status import InputError
+from iliopsoas.status import InputError, Verdict
+
+NOBODY = dict.fromkeys(KEY, "")
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def _count_open(combined, blind, drawn) -> int:
     return counted[0] - counted[1]
 
 
+@machine.one_thread()
 def judge(sample, volumes, ledgers, settings=None, decided=None, quality_rows=None) -> Judgement:
     """Flags, verdicts, predicted quality, exclusions and report tables of a cohort.
 
@@ -138,3 +142,49 @@ def judge(sample, volumes, ledgers, settings=None, decided=None, quality_rows=No
         before_after=report.before_after(cohort, verdicts, excluded),
         notes=notes,
     )
+
+
+def judge_one(measures: dict, records: dict, limits=None) -> dict:
+    """Run every check that can be evaluated on one participant.
+
+    Parameters
+    ----------
+    measures : dict
+        From `volumes.measure`.
+    records : dict of str to dict
+        Stage (dixon, landmarks, segment, volumes) to its record; `evidence.gather` is part of
+        that of volumes. A check whose record is not there is not evaluated.
+    limits : mapping, optional
+        Section qc of the configuration; missing keys take its defaults.
+
+    Returns
+    -------
+    dict
+        qc_verdict (`flags.VERDICTS`), qc_flags (comma-separated, the worst first: as in
+        volumes.tsv), flags (list of dict: flag, value, limit, direction, unit, severity,
+        reading) and not_evaluated (list of str: checks that need a cohort, another visit or a
+        record that is not there).
+    """
+    row = NOBODY | {"status": str(Verdict.OK)}
+    ledgers = {
+        stage: pd.DataFrame([NOBODY | {"verdict": str(Verdict.OK)} | record])
+        for stage, record in records.items()
+    }
+    table = evidence.cohort(
+        pd.DataFrame([NOBODY]), pd.DataFrame([row | _numbers(measures)]), ledgers
+    )
+    raised, summary = flags.evaluate(table, limits)
+    verdict = flags.verdicts(table, raised).iloc[0]
+    worst_first = verdict["flags"].split(",") if verdict["flags"] else []
+    found = raised.drop(columns=KEY).set_index("flag", drop=False).loc[worst_first]
+    return {
+        "qc_verdict": verdict["qc"],
+        "qc_flags": verdict["flags"],
+        "flags": found.to_dict("records"),
+        "not_evaluated": summary.loc[summary["evaluated"] == 0, "flag"].tolist(),
+    }
+
+
+def _numbers(measures: dict) -> dict:
+    """Measures with not-a-number for what is missing: a column of None has no arithmetic."""
+    return {name: float("nan") if value is None else value for name, value in measures.items()}

@@ -1,7 +1,7 @@
 """Predicted quality: Dice and volume error from what is known without truth.
 
 Learned from held-out participants of the cross-validation, as they are and degraded on purpose.
-The model is its table of rows: forests are grown again from it (a second), so that nothing
+The model is its table of rows: the forest is grown again from it (a second), so that nothing
 needs to be unpickled.
 """
 
@@ -46,7 +46,7 @@ FEATURE_COLUMNS = {name: SIDE_EVIDENCE[name] for name in MASK_FEATURES}
 FEATURES = (*NETWORK_FEATURES, *MASK_FEATURES, "volume_ml")
 MIN_PEOPLE = 6  # fewer held-out participants teach nothing about others
 FAILED_DICE = 0.8
-SPREAD_LEAF = 20  # least rows in a leaf of the forest that predicts the error's size
+BORDERS = (FAILED_DICE, 0.9)  # between masks predicted failed, doubtful and good
 _ABSENT = -1.0  # trees treat a missing feature as a value of its own
 
 
@@ -120,7 +120,8 @@ def held_out_rows(
     people : iterable of str
         ``<eid>_<instance>`` that the network was not trained on.
     read : callable
-        (name, side) to (normalised crop, manual label), both (96, 96, 192).
+        (name, side) to (normalised crop, manual label, both (96, 96, 192), and voxels of the
+        whole manual muscle, with what the crop does not show).
     segment : callable
         Crop to (mask after post-processing, record with `NETWORK_FEATURES`).
     seed, repeats : int
@@ -136,8 +137,7 @@ def held_out_rows(
     for name in people:
         eid, instance = name.rsplit("_", 1)
         for side in grid.SIDES:
-            crop, label = read(name, side)
-            manual = int(np.count_nonzero(label))
+            crop, label, manual = read(name, side)
             faults = [("", None)] + list(DEGRADATIONS.items()) * repeats
             for number, (fault, degrade) in enumerate(faults):
                 rng = np.random.default_rng([seed, int(eid), int(instance), len(side), number])
@@ -166,33 +166,29 @@ def _design(table) -> np.ndarray:
     return table[list(FEATURES)].astype(float).fillna(_ABSENT).to_numpy()
 
 
-def _forest(seed: int, leaf: int = 2) -> ExtraTreesRegressor:
-    return ExtraTreesRegressor(300, min_samples_leaf=leaf, random_state=seed, n_jobs=1)
-
-
 @dataclass(frozen=True)
 class QualityModel:
-    """Forests for Dice, log volume ratio and the size of its error, and the conformal factor.
+    """A forest for Dice and log volume ratio, and how far it errs.
 
     Parameters
     ----------
-    dice, ratio, spread : fitted regressors
-        Of Dice; of log(automatic / manual volume); of |its out-of-fold residual|.
-    dice_margin, factor : tuple of float
-        For masks predicted good and predicted failed: out-of-fold quantile of (predicted - true)
-        Dice, the one-sided lower bound; of |residual| / spread, the interval's half width in
-        spreads.
+    forest : fitted regressor
+        Of (Dice, log(automatic / manual volume)), each in units of `scale`.
+    scale : ndarray (2,)
+    dice_margin, ratio_width : tuple of float
+        For masks predicted failed, doubtful and good (`BORDERS`): out-of-fold quantile of
+        (predicted - true) Dice, the one-sided bound; of |predicted - true log ratio|, the
+        interval's half width.
     out_of_fold : DataFrame
         The rows with what models that never saw the participant predicted.
     coverage : float
         Nominal coverage of interval and bound.
     """
 
-    dice: ExtraTreesRegressor
-    ratio: ExtraTreesRegressor
-    spread: ExtraTreesRegressor
-    dice_margin: tuple[float, float]
-    factor: tuple[float, float]
+    forest: ExtraTreesRegressor
+    scale: np.ndarray
+    dice_margin: tuple[float, ...]
+    ratio_width: tuple[float, ...]
     out_of_fold: pd.DataFrame
     coverage: float
 
@@ -205,23 +201,23 @@ class QualityModel:
             predicted_dice, dice_low (one-sided bound), error_ml (automatic - truth, expected),
             error_low_ml, error_high_ml; rows as in `features`.
         """
-        design = _design(features)
-        ratio, spread = self.ratio.predict(design), self.spread.predict(design)
-        return _predicted(features, self.dice.predict(design), ratio, spread, self)
+        found = self.forest.predict(_design(features)) * self.scale
+        return _predicted(features, found, self.dice_margin, self.ratio_width)
 
 
-def _predicted(features, dice, ratio, spread, model) -> pd.DataFrame:
+def _predicted(features, found, dice_margin, ratio_width) -> pd.DataFrame:
     volume = features["volume_ml"].to_numpy(float)
+    dice, ratio = found.T
+    group = np.digitize(dice, BORDERS)
 
     def error(log_ratio):  # automatic - truth
         return volume * (1.0 - np.exp(-log_ratio))
 
-    failed = (np.asarray(dice) < FAILED_DICE).astype(int)
-    half = np.asarray(model.factor)[failed] * spread
+    half = np.asarray(ratio_width)[group]
     return pd.DataFrame(
         {
             "predicted_dice": dice,
-            "dice_low": np.clip(dice - np.asarray(model.dice_margin)[failed], 0, 1),
+            "dice_low": np.clip(dice - np.asarray(dice_margin)[group], 0, 1),
             "error_ml": error(ratio),
             "error_low_ml": error(ratio - half),
             "error_high_ml": error(ratio + half),
@@ -230,8 +226,8 @@ def _predicted(features, dice, ratio, spread, model) -> pd.DataFrame:
     )
 
 
-def _conformal(scores, dice, coverage) -> tuple[float, float]:
-    """Finite-sample quantiles of split conformal prediction, for predicted good and failed.
+def _conformal(scores, dice, coverage) -> tuple[float, ...]:
+    """Finite-sample quantiles of split conformal prediction, for each group of `BORDERS`.
 
     A group too small for a quantile of its own takes everyone's; infinite for too few rows.
     """
@@ -240,8 +236,8 @@ def _conformal(scores, dice, coverage) -> tuple[float, float]:
         rank = int(np.ceil((len(scores) + 1) * coverage))
         return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else np.inf
 
-    failed = np.asarray(dice) < FAILED_DICE
-    found = [quantile(scores[group]) for group in (~failed, failed)]
+    group = np.digitize(dice, BORDERS)
+    found = [quantile(scores[group == number]) for number in range(len(BORDERS) + 1)]
     return tuple(value if np.isfinite(value) else quantile(scores) for value in found)
 
 
@@ -262,10 +258,10 @@ def fit(rows, coverage: float = 0.95, seed: int = 2020) -> QualityModel:
     Notes
     -----
     Residuals are out of fold, by participant, so that one participant's sides and degraded
-    versions never judge themselves; the intervals are conformal on them, scaled by the
-    predicted size of the error (Lei et al. 2018, J Am Stat Assoc 113:1094), and apart for
-    masks predicted good and failed: rows are mostly degraded, participants mostly are not. They
-    cover new participants as far as these fail in the ways that were planted.
+    versions never judge themselves; intervals are conformal on them (Lei et al. 2018, J Am Stat
+    Assoc 113:1094), apart for masks predicted failed, doubtful and good: rows are mostly
+    degraded, participants mostly are not. They cover new participants as far as these fail in the
+    ways that were planted.
     """
     missing = set(FEATURES) | {"eid", "dice", "automatic_ml", "manual_ml"}
     missing -= set(rows.columns)
@@ -277,38 +273,25 @@ def fit(rows, coverage: float = 0.95, seed: int = 2020) -> QualityModel:
             f"quality model: {people} held-out participants, at least {MIN_PEOPLE} are needed"
         )
     # without both volumes there is no ratio to learn
-    found = rows[(rows["automatic_ml"] > 0) & (rows["manual_ml"] > 0)].reset_index(drop=True)
-    design = _design(found)
-    dice = found["dice"].to_numpy(float)
-    ratio = np.log(found["automatic_ml"] / found["manual_ml"]).to_numpy(float)
+    known = rows[(rows["automatic_ml"] > 0) & (rows["manual_ml"] > 0)].reset_index(drop=True)
+    design, ratio = _design(known), np.log(known["automatic_ml"] / known["manual_ml"])
+    truth = np.column_stack([known["dice"], ratio]).astype(float)
+    scale = np.maximum(truth.std(axis=0), 1e-6)  # so that a split serves both alike
 
-    out_dice, out_ratio = np.empty(len(found)), np.empty(len(found))
-    groups = found["eid"].to_numpy()
-    folds = list(GroupKFold(min(6, people)).split(design, groups=groups))
-    for train, test in folds:
-        out_dice[test] = _forest(seed).fit(design[train], dice[train]).predict(design[test])
-        out_ratio[test] = _forest(seed).fit(design[train], ratio[train]).predict(design[test])
-    residual = np.abs(ratio - out_ratio)
-    least = max(float(np.median(residual)) / 4, 1e-3)
-    # a size of error is noisier than an error: smoother, or single lucky residuals make scores huge
-    leaf = max(2, min(SPREAD_LEAF, len(found) // 10))
-    out_spread = np.empty(len(found))
-    for train, test in folds:
-        forest = _forest(seed, leaf).fit(design[train], residual[train])
-        out_spread[test] = forest.predict(design[test])
-    target = np.maximum(residual, least)
-    model = QualityModel(
-        _forest(seed).fit(design, dice),
-        _forest(seed).fit(design, ratio),
-        _forest(seed, leaf).fit(design, target),
-        _conformal(out_dice - dice, out_dice, coverage),
-        _conformal(residual / np.maximum(out_spread, least), out_dice, coverage),
-        found,
-        coverage,
+    def grown(rows):
+        forest = ExtraTreesRegressor(300, min_samples_leaf=2, random_state=seed, n_jobs=1)
+        return forest.fit(design[rows], truth[rows] / scale)
+
+    found = np.empty_like(truth)
+    for train, test in GroupKFold(min(6, people)).split(design, groups=known["eid"]):
+        found[test] = grown(train).predict(design[test]) * scale
+    off = found - truth
+    margins = (
+        _conformal(off[:, 0], found[:, 0], coverage),
+        _conformal(np.abs(off[:, 1]), found[:, 0], coverage),
     )
-    spread = np.maximum(out_spread, least)
-    predicted = _predicted(found, out_dice, out_ratio, spread, model)
-    return QualityModel(**{**vars(model), "out_of_fold": pd.concat([found, predicted], axis=1)})
+    judged = pd.concat([known, _predicted(known, found, *margins)], axis=1)
+    return QualityModel(grown(np.arange(len(known))), scale, *margins, judged, coverage)
 
 
 def participants(features, model: QualityModel) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -19,11 +19,12 @@ _ROUNDING = 1e-9  # a spread that is rounding error alone, absolute and of the l
 
 @dataclass(frozen=True)
 class Scores:
-    """Robust z of every row and how it was computed; not-a-number where it was not.
+    """A number for every row and how it was computed; not-a-number where it was not.
 
     Parameters
     ----------
     z : Series
+        Robust z, or limits.
     method : str
         One sentence for the QC report.
     """
@@ -51,6 +52,57 @@ def grouped_z(values: pd.Series, groups: pd.Series) -> Scores:
         if len(group) >= MIN_GROUP:
             z[group.index] = (group - group.median()) / _scale(group, group)
     return Scores(z, f"robust z within groups of at least {MIN_GROUP}")
+
+
+def cohort_limits(values, sex, site, start: float, low: bool, least: int, spreads: float) -> Scores:
+    """Limits that follow the cohort where it is large enough, each participant's own.
+
+    Parameters
+    ----------
+    values : Series
+        What is judged.
+    sex, site : Series
+        A participant is compared with those of the same sex and site where `least` of them have a
+        value, else with the same sex, else with everyone; with nobody where these are fewer.
+    start : float
+        The limit of who is compared with nobody, and of a group without any spread.
+    low : bool
+        Whether values below the limit are flagged.
+    least : int
+    spreads : float
+        Distance of the limit from the median, in robust standard deviations of the half of the
+        values on its side. Half a distribution's spread bears a skewed one: beyond 5 lie 0.3 % of
+        an exponential distribution, none of ten thousand of a normal one.
+
+    Returns
+    -------
+    Scores
+        `z` holds the limits.
+    """
+    limits = pd.Series(start, index=values.index, dtype=float)
+    open_, used = values.notna(), []
+    for names, what in (([sex, site], "sex and site"), ([sex], "sex"), ([], "everyone")):
+        keys = [pd.Series(0, index=values.index), *names]
+        known = values[values.notna() & ~pd.concat(keys, axis=1).isna().any(axis=1)]
+        for _, group in known.groupby([key[known.index] for key in keys]):
+            here = group.index[open_[group.index]]
+            if len(group) < least or not len(here):
+                continue
+            away = group.median() - group if low else group - group.median()
+            spread = 1.4826 * float(away[away >= 0].median())
+            open_[here] = False
+            if spread > _ROUNDING * max(group.abs().max(), 1.0):
+                limits[here] = group.median() + (-spreads if low else spreads) * spread
+                used.append((what, float(limits[here[0]])))
+    if not used:
+        return Scores(limits, "")
+    told = [limit for _, limit in used]
+    groups = " or ".join(dict.fromkeys(what for what, _ in used))
+    return Scores(
+        limits,
+        f"limit {min(told):.3g} to {max(told):.3g}, {spreads:g} robust SD from the median of "
+        f"{len(used)} group(s) of {groups}",
+    )
 
 
 def _fit(y: np.ndarray, design: np.ndarray) -> np.ndarray:

@@ -1,14 +1,8 @@
-"""The table of flags in the documentation, made from the code: ``make config-docs``.
-
-``python -m iliopsoas.reporting.documents PAGE...`` makes the table between a page's marks anew.
-"""
+"""The table of flags in the documentation, made from the code (``iliopsoas pages``)."""
 
 import re
-import sys
-from pathlib import Path
 
 from iliopsoas.config import QualityControl
-from iliopsoas.files import write_text
 from iliopsoas.qc.checks import CHECKS
 
 RAISED = {"high": "above ", "low": "below ", "both": "beyond ±"}
@@ -22,20 +16,24 @@ def _table(header, rows) -> str:
 
 
 def flags() -> str:
-    """A row per flag: name, definition, when raised by default, key, severity, source."""
+    """A row per flag: name, definition, limit by default, key, severity, source, limit's origin."""
     limits = QualityControl().model_dump()
     rows = [
         (
             f"`{check.name}`",
             check.definition,
-            f"{RAISED[check.direction]}{limits[check.limit]:g} {check.unit}",
-            f"`{check.limit}`",
+            f"{RAISED[check.direction]}{limits[check.limit] if check.limit else 0:g} {check.unit}",
+            f"`{check.limit}`" if check.limit else "",
             check.severity,
             check.source,
+            check.origin,
         )
         for check in CHECKS.values()
     ]
-    return _table(("flag", "definition", "raised", "limit in `qc`", "severity", "source"), rows)
+    return _table(
+        ("flag", "definition", "raised", "limit in `qc`", "severity", "source", "the limit is"),
+        rows,
+    )
 
 
 TABLES = {"flags": flags}
@@ -44,9 +42,3 @@ TABLES = {"flags": flags}
 def put_into(text: str) -> str:
     """The page with the tables between its marks made anew."""
     return _MARKED.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)
-
-
-if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        page = Path(name)
-        write_text(page, put_into(page.read_text()))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from iliopsoas import files
+from iliopsoas import files, starter
+from iliopsoas.statistics.tables import table2_formatted
 from iliopsoas.status import InputError, Verdict
 from iliopsoas.versions import STAGES
 
@@ -29,6 +30,13 @@ LIBRARIES = (
     "pydicom",
     "h5py",
     "matplotlib",
+)
+
+
+WHERE = (
+    "Open first: `report.html` in `report.zip` (figures, tables), then `qc/review/index.html` "
+    "(masks to look at). Numbers: `volumes.tsv`, `statistics/`; flags: `qc/flags.tsv`; reasons "
+    "participant by participant: `shards/*/<stage>.tsv`."
 )
 
 
@@ -53,6 +61,7 @@ def run_record(configuration: dict, repository=".") -> dict:
             ["git", "describe", "--always", "--dirty"],
             capture_output=True,
             text=True,
+            encoding="utf-8",
             cwd=repository,
             check=True,
         ).stdout.strip()
@@ -114,6 +123,31 @@ def withdrawn_from_models(results) -> dict[str, int]:
     return {path.parent.name: files.read_json(path)["participants"] for path in notes}
 
 
+def _accuracy(cross_validation) -> str | None:
+    """The first thing to know: how near masks of people never seen come to those drawn by hand."""
+    if cross_validation is None:
+        return None
+    rows = cross_validation.set_index("fold")
+    if "all muscles" not in rows.index:
+        return None
+    row = rows.loc["all muscles"]
+    return (
+        f"**Dice of unseen participants: {row['dice_mean']:.3f}** (SD {row['dice_sd']:.3f}, lowest "
+        f"muscle {row['dice_min']:.3f}) and volumes {row['bias_percent']:+.1f} % on average, in a "
+        f"cross-validation over {row['subjects']:.0f} annotated scans."
+    )
+
+
+def _networks(measured) -> list[str]:
+    """What is to be known of the networks that made the masks."""
+    if "network" in measured and (measured["network"] == starter.NAME).any():
+        return [
+            f"Masks are by {starter.NOTE}: look at them before you use a volume, and "
+            "see the model card, docs/starter.md."
+        ]
+    return []
+
+
 def _of_nobody(table_report) -> pd.DataFrame:
     """Zips and masks whose names are no visit's of the tables, from the cohort's table report."""
     if table_report is None:
@@ -123,7 +157,16 @@ def _of_nobody(table_report) -> pd.DataFrame:
     return found.rename(columns={"problem": "found", "count": "files"})
 
 
-def page(sample, volumes, flags, table2, recovery=None, withdrawn=None, table_report=None) -> str:
+def page(
+    sample,
+    volumes,
+    flags,
+    table2,
+    recovery=None,
+    withdrawn=None,
+    table_report=None,
+    cross_validation=None,
+) -> str:
     """The summary page, in Markdown; counts only, nobody is named.
 
     Parameters
@@ -136,6 +179,8 @@ def page(sample, volumes, flags, table2, recovery=None, withdrawn=None, table_re
         From `withdrawn_from_models`.
     table_report : DataFrame, optional
         cohort/table_report.tsv: files that match nobody are told.
+    cross_validation : DataFrame, optional
+        results/statistics/cross_validation.tsv.
     """
     measured = volumes[volumes["status"] == Verdict.OK]
     failed = volumes[volumes["status"] != Verdict.OK]
@@ -145,6 +190,9 @@ def page(sample, volumes, flags, table2, recovery=None, withdrawn=None, table_re
         f"{len(sample)} scans of {sample['eid'].nunique()} participants: {len(measured)} measured, "
         f"{len(failed)} without a volume.",
     ]
+    said = [text for text in (_accuracy(cross_validation), *_networks(measured)) if text]
+    for text in (*said, WHERE):
+        parts += ["", text]
     for model, number in (withdrawn or {}).items():
         parts += [
             "",
@@ -161,13 +209,7 @@ def page(sample, volumes, flags, table2, recovery=None, withdrawn=None, table_re
     if len(flags):
         counts = flags["flag"].value_counts().rename_axis("flag").rename("scans").reset_index()
         parts += ["", "## Quality flags", "", _table(counts)]
-    parts += ["", "## Iliopsoas volumes (Table 2)", "", _table(table2)]
+    parts += ["", "## Iliopsoas volumes (Table 2)", "", _table(table2_formatted(table2))]
     if recovery is not None:
         parts += ["", "## Recovery of the synthetic cohort's known truth", "", _table(recovery)]
-    parts += [
-        "",
-        "Volumes: `volumes.tsv`. Statistics: `statistics/`. Figures: `figures/`. Quality control: "
-        "`qc/flags.tsv`, `qc/review/index.html`. Report: `report.zip`. Reasons participant by "
-        "participant: `shards/*/<stage>.tsv`.",
-    ]
     return "\n".join(parts) + "\n"

@@ -213,7 +213,7 @@ def _clean_table(path: Path, people: set) -> int:
     Tables of stages that do not run again, as those of a model that is only used, would keep
     them otherwise.
     """
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         if "eid" not in file.readline().rstrip("\n").split("\t"):
             return 0
     table = _as_text(path)
@@ -225,7 +225,7 @@ def _clean_table(path: Path, people: set) -> int:
 
 def _clean_journal(path: Path, people: set) -> int:
     """Take the lines of a stage's journal that name these people; returns their number."""
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     stays = [line for line in lines if not people.intersection(EID.findall(line))]
     if len(stays) < len(lines):
         files.write_text(path, "".join(stays))

@@ -9,13 +9,15 @@ import pandas as pd
 from iliopsoas import files, grid
 from iliopsoas.logs import log
 from iliopsoas.stages import images
-from iliopsoas.status import InputError, Verdict
+from iliopsoas.status import InputError, Refused, Verdict
 
 ENOUGH_PEOPLE = 30  # annotated participants from which one version of each fault is enough
 
 
-def export_for_annotation(sample, dixon, folder, *, number: int, results) -> pd.DataFrame:
-    """Write the water images that a radiographer is to draw on.
+def export_for_annotation(
+    sample, dixon, folder, *, number: int, results, weights, parameters: dict, crop: dict
+) -> pd.DataFrame:
+    """Write the water images that a radiographer is to draw on, each with a mask to correct.
 
     Half of them women, spread evenly over BMI within each sex, first visits only: the paper's
     annotated participants "covered a broad range of age and BMI".
@@ -25,16 +27,24 @@ def export_for_annotation(sample, dixon, folder, *, number: int, results) -> pd.
     sample, dixon : DataFrame
         results/cohort/sample.tsv, and the dixon ledgers of all shards.
     folder : path
-        Gets ``<EID>_<instance>_water.nii.gz`` and participants.tsv; other people's files stay.
+        Gets ``<EID>_<instance>_water.nii.gz``, ``<EID>_<instance>_proposed.seg.nrrd`` (see
+        `annotations.export` and `annotations.export_mask`) and participants.tsv; other people's
+        files stay.
     number : int
         Images wanted; fewer where there are not as many.
+    weights : path
+        Network that proposes the masks.
+    parameters, crop : dict
+        As for `segment`.
 
     Returns
     -------
     DataFrame
-        eid, instance, sex, age, bmi of the exported.
+        eid, instance, sex, age, bmi of the exported; proposal: the network, or why it proposes
+        nothing.
     """
     from iliopsoas.masks import annotations
+    from iliopsoas.network.segmentation import Segmenter
 
     good = dixon.loc[dixon["verdict"] == Verdict.OK, files.KEY]
     people = sample.merge(good, on=files.KEY).sort_values(["bmi", "eid"])
@@ -44,15 +54,34 @@ def export_for_annotation(sample, dixon, folder, *, number: int, results) -> pd.
         wanted = min(number // 2, len(group))
         chosen.append(group.iloc[np.linspace(0, len(group) - 1, wanted).round().astype(int)])
     table = pd.concat(chosen)[[*files.KEY, "sex", "age", "bmi"]]
+    segmenter = Segmenter.configured([weights], parameters, crop)
+    proposals = []
     with files.owned_folder(folder) as part:  # people draw there
         for row in table.itertuples():
-            (water,) = images.load(
-                files.subject_folder(results, row.eid, row.instance), "water.nii.gz"
-            )
-            annotations.export(water, part, row.eid, row.instance)
+            found = images.load(files.subject_folder(results, row.eid, row.instance))
+            annotations.export(found[0], part, row.eid, row.instance)
+            try:
+                mask = _proposed(segmenter, *found, crop["normalisation"])
+            except Refused as refused:  # it is drawn from nothing, as without a network
+                proposals.append(str(refused.verdict))
+                continue
+            annotations.export_mask(mask, found[0].affine, part, row.eid, row.instance)
+            proposals.append(segmenter.provenance["network"])
+        table = table.assign(proposal=proposals)
         files.write_tsv(part / "participants.tsv", table)
     log.info("exported %d water images", len(table))
     return table
+
+
+def _proposed(segmenter, water, fat, body, normalisation: str) -> np.ndarray:
+    from iliopsoas import landmarks
+    from iliopsoas.crops import crop
+    from iliopsoas.network.segmentation import Subject, segment_subject
+
+    points = landmarks.locate(body, water, fat)
+    array = np.asanyarray(water.dataobj)
+    cut = {side: crop(array, points, side, normalisation) for side in grid.SIDES}
+    return segment_subject(segmenter, Subject(cut, points, array.shape)).mask
 
 
 def folds(manifests, ledgers, crops, *, number: int, seed: int) -> pd.DataFrame:
@@ -84,7 +113,7 @@ def folds(manifests, ledgers, crops, *, number: int, seed: int) -> pd.DataFrame:
     if not ledgers:
         raise InputError(
             "training: no participant has a manual annotation; set releases.annotations to the "
-            "folder of masks, or segmentation.weights to a weights file"
+            "folder of masks, or segmentation.weights to a weights file or to starter"
         )
     people = pd.concat([files.read_tsv(path) for path in manifests])
     cropped = pd.concat([files.read_tsv(path) for path in ledgers])
@@ -249,7 +278,7 @@ def validate(
     Returns
     -------
     DataFrame
-        fold, eid, instance, side, dice, automatic_ml, manual_ml.
+        See `segmentation.evaluate`: of the whole muscle, not only of its part in the crop.
     """
     from iliopsoas.crops import CropReader
     from iliopsoas.network.segmentation import Segmenter, evaluate
@@ -298,7 +327,8 @@ def quality_rows(
     reader = CropReader(crops)
 
     def read(name, side):
-        return reader.read(name, side, crop["normalisation"]), reader.read_label(name, side)
+        seen = reader.read(name, side, crop["normalisation"])
+        return seen, reader.read_label(name, side), reader.label_voxels(name, side)
 
     chosen = {k: v for k, v in parameters.items() if k != "weights_sha256"}
     segment = quality.network(Segmenter.configured([weights], chosen, crop))

@@ -27,7 +27,8 @@ from iliopsoas.stages.ledger import Ledger
 from iliopsoas.status import InputError, Refused, Verdict
 from iliopsoas.versions import IMAGE_STAGES
 
-# one process per participant is the parallelism; libraries must not add their own
+# one process per participant is the parallelism: threads of the libraries would only stand idle
+# there (`machine.one_thread` keeps results the same for any number of them)
 ONE_THREAD = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",

@@ -1,14 +1,8 @@
-"""Results kept under a tag, and how later results differ from them.
+"""Results kept under a tag, and how later results differ from them."""
 
-python -m iliopsoas.stages.snapshots freeze TAG [--results results]
-python -m iliopsoas.stages.snapshots drift TAG [--results results]
-"""
-
-import argparse
 import os
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -232,29 +226,3 @@ def compare(results, tag: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     before = files.read_tsv(frozen_folder(results, tag) / "volumes.tsv")
     table = drift(before, files.read_tsv(Path(results) / "volumes.tsv"))
     return table, summarise(table)
-
-
-def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m iliopsoas.stages.snapshots", description=__doc__
-    )
-    parser.add_argument("command", choices=["freeze", "drift"])
-    parser.add_argument("tag")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    options = parser.parse_args(arguments)
-    try:
-        if options.command == "freeze":
-            print(f"{len(freeze(options.results, options.tag))} files kept under {options.tag}")
-        else:
-            table, summary = compare(options.results, options.tag)
-            files.write_tsv(options.results / f"drift/{options.tag}.tsv", table)
-            files.write_tsv(options.results / f"drift/{options.tag}_summary.tsv", summary)
-            print(summary.to_string(index=False))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 3
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from iliopsoas import tables
+from iliopsoas import machine, tables
 from iliopsoas.files import write_text, write_tsv
 from iliopsoas.statistics import associations, centiles, cohort, formats, repeat, trend
 
@@ -44,6 +44,7 @@ class Options:
     seed: int = 2020
 
 
+@machine.one_thread()
 def compute(
     volumes: pd.DataFrame,
     sample: pd.DataFrame,

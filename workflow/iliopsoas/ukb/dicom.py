@@ -1,12 +1,17 @@
-"""One DICOM slice: the few header fields the workflow needs, and its pixels."""
+"""DICOM slices: the few header fields the workflow needs, and their pixels.
+
+A file is one slice, or an enhanced multi-frame image (DICOM PS3.3, C.7.6.16) of many: a
+station's channel, a station, or more.
+"""
 
 import io
 import re
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from iliopsoas.status import Refused, Verdict
@@ -22,6 +27,7 @@ _BY_TOKEN = {
 }
 
 LARGEST = 1024  # rows or columns; bounds what a compressed slice can unpack to
+LARGEST_BYTES = 256 << 20  # of all frames of a file
 
 # BodyPartExamined of scans that are certainly not neck to knee (DICOM PS3.16, annex L)
 FOREIGN_PARTS = frozenset(
@@ -62,6 +68,8 @@ _TAGS = [
     "Columns",
     "RescaleSlope",
     "RescaleIntercept",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
     "PatientID",
     "PatientName",
     "PatientBirthDate",
@@ -91,7 +99,11 @@ class Slice:
     spacing : tuple of float
         Millimetres between rows, and between columns.
     when : tuple
-        Sorts slices by time of acquisition.
+        Date, seconds of the day and number: sorts slices by time of their series.
+    acquired : float
+        Seconds of the day at which the signal was acquired: two reconstructions share it.
+    reconstruction : tuple of str
+        What ImageType says beside the channel, such as DIS2D (distortion corrected) or ND.
     person : dict
         The identifying fields as found. They are compared, and never leave this object.
     """
@@ -108,6 +120,8 @@ class Slice:
     rows: int
     columns: int
     when: tuple
+    acquired: float
+    reconstruction: tuple
     software: str
     body_part: str
     person: dict
@@ -144,33 +158,107 @@ def sniff(data: bytes, name: str) -> str:
     return "bare" if name.lower().endswith((".dcm", ".ima")) and len(data) > 256 else ""
 
 
-def read_slice(data: bytes, name: str, forced: bool = False) -> Slice:
-    """Parse one DICOM file.
+def read_slices(data: bytes, name: str, forced: bool = False) -> list[Slice]:
+    """Parse one DICOM file: one slice, or the frames of an enhanced multi-frame image.
 
     Raises
     ------
     NotAnImage, Unreadable
         The file is passed over, or counted as damaged.
+    Refused
+        ``no_dixon_series`` where a multi-frame Dixon image does not say where its frames lie;
+        ``unreadable_pixels`` where it cannot be decoded.
     """
     try:
         header = pydicom.dcmread(io.BytesIO(data), force=forced, specific_tags=_TAGS)
-    except (
-        InvalidDicomError,
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        NotImplementedError,
-    ) as error:
-        raise Unreadable(str(error)) from None
     except Exception as error:  # a damaged file may break the parser anywhere
         raise Unreadable(f"{type(error).__name__}: {error}") from None
     try:
-        return _slice(header, name)
-    except NotAnImage:
+        if int(header.get("NumberOfFrames", 1) or 1) > 1:
+            return _frames(header, name)
+        return [_slice(header, name)]
+    except (NotAnImage, Refused):
         raise
     except Exception as error:
         raise Unreadable(f"{type(error).__name__}: {error}") from None
+
+
+def foreign_part(slices: Iterable[Slice]) -> str | None:
+    """The foreign body part that most slices name; None where they do not."""
+    parts = Counter(item.body_part for item in slices)
+    foreign = {part: count for part, count in parts.items() if part in FOREIGN_PARTS}
+    if not foreign or sum(foreign.values()) <= sum(parts.values()) / 2:
+        return None
+    return max(foreign, key=foreign.get)
+
+
+def _frames(header: pydicom.Dataset, name: str) -> list[Slice]:
+    """The frames of a multi-frame image as slices of their own."""
+    first = _slice(header, name)
+    count = int(header.NumberOfFrames)
+    if "dixon" not in first.description.lower():
+        return [first]  # counted as an image of another series
+    frames = header.get("PerFrameFunctionalGroupsSequence") or []
+    shared = (header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
+
+    def group(frame, sequence, tag):
+        for place in (frame, shared):
+            items = place.get(sequence)
+            if items and items[0].get(tag) is not None:
+                return items[0].get(tag)
+        return None
+
+    places = [
+        [
+            group(frame, "PlanePositionSequence", "ImagePositionPatient"),
+            group(frame, "PlaneOrientationSequence", "ImageOrientationPatient"),
+            group(frame, "PixelMeasuresSequence", "PixelSpacing"),
+        ]
+        for frame in frames
+    ]
+    if len(frames) != count or any(value is None for place in places for value in place):
+        raise Refused(
+            Verdict.NO_DIXON_SERIES,
+            f"{name}: a multi-frame image of {count} frames that does not say where each lies;"
+            " expected single slices or an enhanced multi-frame image",
+        )
+    if count * first.rows * first.columns * 2 > LARGEST_BYTES:
+        raise Refused(
+            Verdict.HOSTILE_ARCHIVE,
+            f"{name}: {count} frames of {first.rows} x {first.columns} pixels, expected a"
+            " station's",
+        )
+    pixels = _decode(header, name).reshape(count, first.rows, first.columns)
+    made = []
+    for index, (frame, (position, orientation, spacing)) in enumerate(
+        zip(frames, places, strict=True)
+    ):
+        kind = group(frame, "MRImageFrameTypeSequence", "FrameType") or header.get("ImageType")
+        kind = [str(token) for token in kind or []]
+        channel = _channel(first.description, kind)
+        made.append(
+            replace(
+                first,
+                name=f"{name}, frame {index + 1}",
+                uid=f"{first.uid}.{index + 1}",
+                channel=channel,
+                position=np.array(position, dtype=float),
+                orientation=np.array(orientation, dtype=float),
+                spacing=tuple(float(value) for value in spacing),
+                thickness=float(group(frame, "PixelMeasuresSequence", "SliceThickness") or 0),
+                when=(*first.when[:2], index),
+                reconstruction=_reconstruction(kind),
+                slope=float(
+                    group(frame, "PixelValueTransformationSequence", "RescaleSlope") or first.slope
+                ),
+                intercept=float(
+                    group(frame, "PixelValueTransformationSequence", "RescaleIntercept")
+                    or first.intercept
+                ),
+                _pixels=pixels[index] if channel is not None else None,
+            )
+        )
+    return made
 
 
 def _slice(header: pydicom.Dataset, name: str) -> Slice:
@@ -181,7 +269,8 @@ def _slice(header: pydicom.Dataset, name: str) -> Slice:
     if not (0 < int(header.Rows) <= LARGEST and 0 < int(header.Columns) <= LARGEST):
         raise Unreadable(f"{header.Rows} x {header.Columns} pixels")
     description = str(header.get("SeriesDescription", "") or "").strip()
-    channel = _channel(description, [str(token) for token in header.get("ImageType", None) or []])
+    kind = [str(token) for token in header.get("ImageType", None) or []]
+    channel = _channel(description, kind)
     geometry = all(
         header.get(tag) is not None
         for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
@@ -209,16 +298,36 @@ def _slice(header: pydicom.Dataset, name: str) -> Slice:
             _seconds(header.get("SeriesTime", "") or header.get("AcquisitionTime", "")),
             int(header.get("InstanceNumber", 0) or 0),
         ),
+        acquired=_seconds(header.get("AcquisitionTime", "") or header.get("SeriesTime", "")),
+        reconstruction=_reconstruction(kind),
         software=_text(header.get("SoftwareVersions", "")),
         body_part=str(header.get("BodyPartExamined", "") or "").strip().upper(),
         person={
-            tag: str(header.get(tag, "") or "").strip()
+            tag: _same(tag, str(header.get(tag, "") or ""))
             for tag in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
         },
         slope=float(header.get("RescaleSlope", 1) or 1),
         intercept=float(header.get("RescaleIntercept", 0) or 0),
         _pixels=_plain_pixels(header) if channel is not None else None,
     )
+
+
+def _same(tag: str, text: str) -> str:
+    """An identifying value without what the standard gives no meaning (PS3.5, 6.2).
+
+    Blanks around it, empty components at the end of a name, its ideographic and phonetic
+    spellings, letter case; dots of a date.
+    """
+    text = text.strip().casefold()
+    if tag == "PatientName":
+        text = "^".join(part.strip() for part in text.split("=")[0].split("^")).rstrip("^")
+    return text.replace(".", "") if tag == "PatientBirthDate" else text
+
+
+def _reconstruction(image_type: list[str]) -> tuple:
+    """ImageType without channel and without whether it was derived."""
+    tokens = {token.strip().upper() for token in image_type}
+    return tuple(sorted(tokens - set(_BY_TOKEN) - {"ORIGINAL", "DERIVED", "F", "W", "IN", "OPP"}))
 
 
 def _channel(description: str, image_type: list[str]) -> str | None:

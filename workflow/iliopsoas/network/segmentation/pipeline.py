@@ -1,17 +1,16 @@
 """Segmentation of participants, one or many; reading, network and writing overlap."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from iliopsoas import grid
-from iliopsoas.crops import CROP_SHAPE, place
+from iliopsoas.crops import place
 from iliopsoas.grid import SIDES
-from iliopsoas.network.segmentation.masks import describe, dice, post_process
+from iliopsoas.network.segmentation.masks import describe, post_process
 from iliopsoas.network.segmentation.segmenter import Segmenter
 from iliopsoas.status import Refused, Verdict
 
@@ -131,24 +130,18 @@ def segment_many(
     *,
     voxel_ml: float = grid.VOXEL_ML,
     keep: bool = False,
-    ahead: int = 4,
-    writers: int = 1,
 ) -> Iterator[tuple[object, object]]:
-    """Segment participants one after another, reading ahead and writing behind.
+    """Segment participants one after another; the next is read, the last written meanwhile.
 
     Parameters
     ----------
     subjects : iterable
         Anything `read` and `write` understand.
     read : function of a subject to Subject
-        Runs in a thread of its own, ahead of the network.
+        Runs in a thread of its own, one participant ahead of the network.
     write : function of a subject and its Segmentation, optional
-        Runs in threads of its own, after post-processing there. What it returns is
+        Runs in a thread of its own, after post-processing there. What it returns is
         yielded in place of the segmentation, so that masks need not stay in memory.
-    ahead : int
-        Participants read ahead, and results waiting to be written, at most.
-    writers : int
-        Threads of post-processing and writing.
 
     Yields
     ------
@@ -159,50 +152,44 @@ def segment_many(
         concern everybody and are for the caller to judge (`shards.outcome_of`); nothing is
         swallowed, and no participant stops another.
     """
-    group = max(1, segmenter.batch_size // len(SIDES))
+
+    def predict(future):
+        subject = future.result()
+        return subject, segmenter.predict([subject.crops[side] for side in SIDES])
 
     def complete(name, subject, predicted):
         result = finish(segmenter, subject, predicted, voxel_ml, keep)
         return result if write is None else write(name, result)
 
-    reader, writer = ThreadPoolExecutor(1), ThreadPoolExecutor(writers)
-    names = iter(subjects)
-    reading, finishing = deque(), deque()
-
-    def read_ahead():
-        while len(reading) < max(ahead, group):
-            try:
-                name = next(names)
-            except StopIteration:
-                return
-            reading.append((name, reader.submit(read, name)))
-
-    def ready(at_most):
-        while len(finishing) > at_most or (finishing and finishing[0][1].done()):
-            name, future = finishing.popleft()
-            yield name, _outcome(future)
-
+    reader, writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
     try:
-        read_ahead()
-        while reading:
-            batch = [reading.popleft() for _ in range(min(group, len(reading)))]
-            outcomes = [(name, _outcome(future)) for name, future in batch]
-            read_ahead()
-            for name, predicted in _predict(segmenter, outcomes):
-                failed = isinstance(predicted, BaseException)
-                subject = None if failed else predicted[0]
-                job = _raise if failed else complete
-                arguments = (predicted,) if failed else (name, subject, predicted[1])
-                finishing.append((name, writer.submit(job, *arguments)))
-            yield from ready(ahead)
-        yield from ready(0)
+        behind = None
+        for name, reading in _one_ahead(reader, read, subjects):
+            try:
+                outcome = writer.submit(complete, name, *predict(reading))
+            except Exception as error:
+                outcome = Future()
+                outcome.set_exception(error)
+            if behind:
+                yield behind[0], _outcome(behind[1])
+            behind = (name, outcome)
+        if behind:
+            yield behind[0], _outcome(behind[1])
     finally:
         reader.shutdown(cancel_futures=True)
         writer.shutdown(cancel_futures=True)
 
 
-def _raise(error):
-    raise error
+def _one_ahead(reader, read, subjects):
+    """Pairs of subject and future of its reading; the next one is being read already."""
+    waiting = None
+    for subject in subjects:
+        following = subject, reader.submit(read, subject)
+        if waiting:
+            yield waiting
+        waiting = following
+    if waiting:
+        yield waiting
 
 
 def _outcome(future):
@@ -210,32 +197,6 @@ def _outcome(future):
         return future.result()
     except Exception as error:
         return error
-
-
-def _predict(segmenter, outcomes):
-    """Pairs of name and (subject, probabilities) or exception, in order, from one pass."""
-    good = [(name, subject) for name, subject in outcomes if isinstance(subject, Subject)]
-    try:
-        crops = [subject.crops[side] for _, subject in good for side in SIDES]
-        for crop in crops:
-            if crop.shape != CROP_SHAPE:
-                raise ValueError(f"crop: found shape {crop.shape}, expected {CROP_SHAPE}")
-        predicted = segmenter.predict(crops) if crops else None
-    except Exception as error:
-        if len(good) > 1:  # find out whose it is
-            for outcome in outcomes:
-                yield from _predict(segmenter, [outcome])
-            return
-        for name, subject in outcomes:
-            yield name, error if isinstance(subject, Subject) else subject
-        return
-    place_of = {id(subject): 2 * number for number, (_, subject) in enumerate(good)}
-    for name, subject in outcomes:
-        if isinstance(subject, Subject):
-            start = place_of[id(subject)]
-            yield name, (subject, predicted[:, start : start + 2])
-        else:
-            yield name, subject
 
 
 def evaluate(
@@ -247,7 +208,10 @@ def evaluate(
     voxel_ml: float = grid.VOXEL_ML,
     keep: Callable[[str, str, np.ndarray], None] | None = None,
 ) -> pd.DataFrame:
-    """Compare the network with manual annotations, after post-processing, uncoarsened.
+    """Compare the network with manual annotations as whole label maps, uncoarsened.
+
+    The mask is what segmentation would place in the volume; the annotation is all of it, with what
+    the crop cuts off: Dice and volumes are those of the two label maps on the stitched grid.
 
     Parameters
     ----------
@@ -261,7 +225,8 @@ def evaluate(
     Returns
     -------
     DataFrame
-        fold, eid, instance, side, dice, automatic_ml, manual_ml.
+        fold, eid, instance, side, dice, automatic_ml, manual_ml, outside_crop_ml (of the manual
+        volume, what no network can find because its crop does not show it).
     """
     rows = []
     for name in subjects:
@@ -272,16 +237,21 @@ def evaluate(
             mask = post_process(np.mean(members, axis=0), segmenter.threshold).mask
             if keep:
                 keep(name, side, mask)
+            mask[~reader.within(name, side)] = False  # nothing is placed outside the volume
             manual = reader.read_label(name, side).astype(bool)
+            whole = reader.label_voxels(name, side)
+            automatic = np.count_nonzero(mask)
+            both = automatic + whole
             rows.append(
                 {
                     "fold": fold,
                     "eid": eid,
                     "instance": instance,
                     "side": side,
-                    "dice": dice(mask, manual),
-                    "automatic_ml": np.count_nonzero(mask) * voxel_ml,
-                    "manual_ml": np.count_nonzero(manual) * voxel_ml,
+                    "dice": 2.0 * np.count_nonzero(mask & manual) / both if both else np.nan,
+                    "automatic_ml": automatic * voxel_ml,
+                    "manual_ml": whole * voxel_ml,
+                    "outside_crop_ml": (whole - np.count_nonzero(manual)) * voxel_ml,
                 }
             )
     return pd.DataFrame(rows)

@@ -6,13 +6,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from iliopsoas import files, starter
 from iliopsoas.crops import CROP_SHAPE, coarsen, refine
 from iliopsoas.logs import log
-from iliopsoas.network import weights
+from iliopsoas.network import backend, weights
 from iliopsoas.network.architecture import is_out_of_memory, just_in_time
 from iliopsoas.status import InputError, Refused, Verdict
 
 BACK_PROJECTIONS = 2
+THRESHOLD = 0.5
 
 
 class Segmenter:
@@ -35,7 +37,9 @@ class Segmenter:
         Goes into every record: the hash of the weights, for instance.
     """
 
-    def __init__(self, models, factor=1, threshold=0.5, batch_size=2, flip=False, provenance=None):
+    def __init__(
+        self, models, factor=1, threshold=THRESHOLD, batch_size=2, flip=False, provenance=None
+    ):
         self.models = list(models)
         if not self.models:
             raise InputError("segmentation: there is no model")
@@ -46,7 +50,15 @@ class Segmenter:
         self.provenance = provenance or {}
 
     @classmethod
-    def load(cls, paths, sha256=None, precision="float32", normalisation=None, **options):
+    def load(
+        cls,
+        paths,
+        sha256=None,
+        precision="float32",
+        normalisation=None,
+        threshold=None,
+        **options,
+    ):
         """Open weights files, our own or published ones.
 
         Parameters
@@ -57,6 +69,8 @@ class Segmenter:
         precision : {"float32", "bfloat16", "float16"}
         normalisation : {"published", "paper"}, optional
             That of the crops, which must be that of the training where the file names it.
+        threshold : float, optional
+            Default: the one that the file was calibrated to, or `THRESHOLD` where it names none.
         **options
             Of `Segmenter`.
 
@@ -66,6 +80,7 @@ class Segmenter:
             As `weights.open_model`, and where the files are of different networks, or of
             one for other crops.
         """
+        log.info("segmentation: %s", backend.kernels())
         opened = [weights.open_model(path, sha256, precision) for path in paths]
         if not opened:
             raise InputError("segmentation: there is no weights file")
@@ -82,8 +97,12 @@ class Segmenter:
         provenance = {
             "weights_sha256": ",".join(description["sha256"] for description in descriptions),
             "models": len(models),
+            "network": _name(descriptions),
         }
-        return cls(models, factor, provenance=provenance, **options)
+        if threshold is None:
+            own = [description.get("threshold", THRESHOLD) for description in descriptions]
+            threshold = float(np.mean(own))
+        return cls(models, factor, threshold, provenance=provenance, **options)
 
     @classmethod
     def configured(cls, paths, segmentation: dict, crops: dict) -> "Segmenter":
@@ -181,6 +200,14 @@ class Segmenter:
             ) from None
         self.batch_size = self.batch_size // 2
         log.warning("segmentation: out of memory, going on with batches of %d", self.batch_size)
+
+
+def _name(descriptions) -> str:
+    """What the tables call the network: starter, published or own."""
+    known = {files.sha256(starter.WEIGHTS): starter.NAME} if starter.WEIGHTS.exists() else {}
+    known[weights.PUBLISHED_SHA256] = "published"
+    names = {known.get(description["sha256"], "own") for description in descriptions}
+    return ",".join(sorted(names))
 
 
 def _factor(description) -> int:

@@ -2,16 +2,15 @@
 
 import json
 
-import h5py
 import keras
 
-from iliopsoas import files
+from iliopsoas import files, machine
 from iliopsoas.logs import log
 
 
 def save(path, model, fingerprint, history):
     """Weights, optimizer and history, in one file that replaces the last one whole."""
-    with files.atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with files.atomic(path) as temporary, machine.open_hdf5(temporary, "w") as file:
         file.attrs["fingerprint"] = fingerprint
         file.attrs["history"] = json.dumps(history)
         for group, variables in _state(model).items():
@@ -25,7 +24,7 @@ def restore(path, model, fingerprint) -> list[dict]:
     if not path.exists():
         return []
     try:
-        with h5py.File(path, "r") as file:
+        with machine.open_hdf5(path) as file:
             if file.attrs["fingerprint"] != fingerprint:
                 log.info("a checkpoint of another training is left aside: %s", path.name)
                 return []

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import pandas as pd
 
-from iliopsoas import files
+from iliopsoas import files, starter
 from iliopsoas.logs import log
-from iliopsoas.network import augmentation, weights
+from iliopsoas.network import augmentation, backend, weights
 from iliopsoas.network.architecture import build_network, is_out_of_memory, just_in_time, logits
 from iliopsoas.network.training import checkpoint
 from iliopsoas.network.training.losses import LOSSES, dice_metric
@@ -36,6 +36,7 @@ def train(
     *,
     indices=None,
     validation=(),
+    samples=None,
     participants=None,
     description: dict | None = None,
     resume: bool = True,
@@ -60,6 +61,9 @@ def train(
         Which crops to train on; default all.
     validation : sequence of int
         Crops whose loss is followed (untransformed), never trained on.
+    samples : optional
+        What is trained on instead of crops of `images`: `steps` an epoch, and `batches(epoch)`
+        that yields as `samples.Batches` does and depends on the epoch alone.
     participants : list of (eid, instance), optional
         Of every crop, for ``participants.tsv``.
     description : dict, optional
@@ -79,14 +83,19 @@ def train(
     """
     recipe = recipe or Recipe()
     folder = Path(folder)
-    indices = list(range(len(images)) if indices is None else indices)
+    made = samples is not None
+    indices = list(range(0 if made else len(images)) if indices is None else indices)
     validation = list(validation)
-    if not indices:
+    if not indices and not made:
         raise InputError(f"{what}: there is no annotated crop to train on")
     if set(indices) & set(validation):
         raise ValueError("a crop is both trained on and validated on")
-    shape = (*np.shape(images[indices[0]]), 1)
-    fingerprint = files.fingerprint(asdict(recipe), shape, indices, validation, description)
+    shape = (*np.shape(images[(indices or validation)[0]]), 1)
+    start = starter.path_of(recipe.start)
+    begun = {name: value for name, value in asdict(recipe).items() if name != "start"}
+    if start:
+        begun["start"] = weights.read_description(start)["sha256"]
+    fingerprint = files.fingerprint(begun, shape, indices, validation, description)
 
     model = build_network(
         shape,
@@ -105,12 +114,15 @@ def train(
         weights.load_into(model, folder / "model.h5")
         _write_lost(folder, done, indices, participants, what)
         return model
+    log.info("%s: %s", what, backend.kernels())
+    if start is not None:
+        weights.load_any(model, start)
     trained = _compile(logits(model), recipe)
     history = checkpoint.restore(folder / "checkpoint.h5", trained, fingerprint) if resume else []
     if history:
         log.info("%s: goes on after epoch %d", what, len(history))
 
-    samples = Batches(images, labels, indices, recipe)
+    samples = samples or Batches(images, labels, indices, recipe)
     bar = EpochProgress(what, recipe.epochs, len(history), samples.steps)
     with bar as progress, _memory_told(what, shape, recipe):
         for epoch in range(len(history) + 1, recipe.epochs + 1):
@@ -143,7 +155,7 @@ def train(
         folder / "model.h5",
         model,
         (description or {})
-        | {"input_shape": list(shape), "recipe": asdict(recipe), "fingerprint": fingerprint}
+        | {"input_shape": list(shape), "recipe": begun, "fingerprint": fingerprint}
         | {key: getattr(recipe, key) for key in ("base_filters", "variant", "coarsen")}
         | {"crops": len(indices), "epochs": len(history), "last_epoch": history[-1]},
     )

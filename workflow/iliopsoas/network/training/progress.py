@@ -4,11 +4,10 @@ import sys
 import time
 
 import pandas as pd
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from iliopsoas import files
+from iliopsoas import files, machine
 from iliopsoas.logs import log
 
 
@@ -86,14 +85,17 @@ def loss_figure(path, history: pd.DataFrame, what: str) -> None:
     what : str
         Title.
     """
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    for axis, name in zip(figure.subplots(1, 2), ("loss", "dice"), strict=True):
-        axis.plot(history["epoch"], history[name], label="training")
-        if f"validation_{name}" in history:
-            axis.plot(history["epoch"], history[f"validation_{name}"], label="validation")
-            axis.legend(frameon=False)
-        axis.set_xlabel("epoch")
-        axis.set_ylabel({"loss": "loss", "dice": "Dice"}[name])
-    figure.suptitle(what)
-    with files.atomic(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    with machine.drawing({}):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 3), layout="constrained")
+        for axis, name in zip(figure.subplots(1, 2), ("loss", "dice"), strict=True):
+            axis.plot(history["epoch"], history[name], label="training")
+            if f"validation_{name}" in history:
+                axis.plot(history["epoch"], history[f"validation_{name}"], label="validation")
+                axis.legend(frameon=False)
+            axis.set_xlabel("epoch")
+            axis.set_ylabel({"loss": "loss", "dice": "Dice"}[name])
+        figure.suptitle(what)
+        with files.atomic(path) as temporary:
+            figure.savefig(temporary, dpi=150)

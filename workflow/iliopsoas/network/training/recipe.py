@@ -37,6 +37,9 @@ class Recipe:
         Type of the arithmetic; weights stay float32.
     base_filters, variant, initialisation
         Of `network.build_network`.
+    start : str, optional
+        Weights to begin with, our own file or a published one, of a network of the same filters
+        and variant (the crops' size may differ), or ``starter``. Default: random ones.
     coarsen : int
         Factor by which the crops were coarsened; it scales the random shifts.
     seed : int
@@ -56,6 +59,7 @@ class Recipe:
     base_filters: int = 8
     variant: str = "published"
     initialisation: str = "he"
+    start: str | None = None
     coarsen: int = 1
     seed: int = 2020
 

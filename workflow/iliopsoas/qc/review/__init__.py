@@ -242,7 +242,7 @@ def build(
     files.write_text(folder / "data" / "head.js", _script("head", head))
     package = resources.files(__package__)
     for name in PAGE:
-        files.write_text(folder / name, (package / name).read_text())
+        files.write_text(folder / name, (package / name).read_text(encoding="utf-8"))
     return {
         "participants": len(rows),
         "pictures": sum(path is not None for path in pictures),

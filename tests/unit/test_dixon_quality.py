@@ -1,0 +1,98 @@
+"""Noise with and without air, the edge of the field of view, voids as implants leave them."""
+
+import numpy as np
+import pytest
+
+from iliopsoas.dixon import quality, stitch
+
+
+def disc(shape=(24, 96, 112), radius=40, level=600.0, noise=12.0, seed=0):
+    rng = np.random.default_rng(seed)
+    y, x = np.ogrid[: shape[1], : shape[2]]
+    mask = np.broadcast_to((y - 48) ** 2 + (x - 56) ** 2 < radius**2, shape).copy()
+    drawn = rng.normal(0, noise, (2, *shape))
+    return np.hypot(level * mask + drawn[0], drawn[1]).astype(np.float32), mask
+
+
+@pytest.mark.parametrize("noise", [6.0, 12.0, 40.0])
+def test_noise_is_read_from_air(noise):
+    signal, mask = disc(noise=noise)
+    ratio, source = quality.signal_to_noise(signal, mask)
+    assert source == "air"
+    assert ratio == pytest.approx(600 / noise, rel=0.1)
+
+
+@pytest.mark.parametrize("noise", [6.0, 12.0, 40.0])
+def test_where_air_is_set_to_zero_noise_is_read_from_tissue(noise):
+    signal, mask = disc(noise=noise)
+    ratio, source = quality.signal_to_noise(np.where(mask, signal, 0), mask)
+    assert source == "tissue"
+    assert ratio == pytest.approx(600 / noise, rel=0.15)
+
+
+def test_a_few_voxels_of_noise_in_masked_air_do_not_make_a_clean_scan():
+    signal, mask = disc(noise=40.0)
+    keep = np.random.default_rng(1).random(mask.shape) < 0.002
+    ratio, source = quality.signal_to_noise(np.where(mask | keep, signal, 0), mask)
+    assert source == "tissue"
+    assert ratio < 20
+
+
+def test_structure_in_tissue_does_not_pass_for_noise():
+    signal, mask = disc(noise=12.0)
+    x = np.arange(mask.shape[2])
+    streaks = 300.0 * ((x % 32) < 2)
+    ratio, _ = quality.signal_to_noise(np.where(mask, signal + streaks, 0), mask)
+    assert ratio > 25
+
+
+def test_a_body_inside_the_field_of_view_is_not_cut():
+    _, mask = disc()
+    assert set(quality.outline_cut(mask).values()) == {0.0}
+
+
+def test_the_side_that_is_cut_is_named_with_its_share():
+    _, mask = disc()
+    cut = quality.outline_cut(mask[..., 40:])
+    assert cut["right"] > 15
+    assert cut["left"] == cut["front"] == cut["back"] == 0
+
+
+@pytest.fixture
+def thighs():
+    """An even body 300 x 200 mm on the stitched grid, and the height of station 4's middle."""
+    target = stitch.Target((224, 174, 370), (250.0, -191.96, -1041.0))
+    signal = np.zeros((370, 174, 224), np.float32)
+    signal[60:300, 42:132, 45:179] = 500.0
+    return target, signal, signal > 0, -535.0
+
+
+def hole(target, signal, centre_mm, radius_mm):
+    x = target.origin[0] - target.spacing[0] * np.arange(224)
+    y = target.origin[1] + target.spacing[1] * np.arange(174)
+    distance = (x - centre_mm[0]) ** 2 + (y[:, None] - centre_mm[1]) ** 2
+    signal[distance + (target.z[:, None, None] - centre_mm[2]) ** 2 < radius_mm**2] = 4.0
+
+
+def test_an_implant_is_found_on_its_side_with_its_volume(thighs):
+    target, signal, mask, height = thighs
+    hole(target, signal, (-85.0, 5.0, -535.0), 22.5)  # RAS: x grows to the right
+    voids = quality.hip_voids(signal, mask, target, height)
+    assert voids["left"][0] == pytest.approx(47.7, rel=0.1)
+    np.testing.assert_allclose(voids["left"][1], (-85, 5, -535), atol=3)
+    assert voids["right"] == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("centre", "radius"),
+    [
+        ((0.0, 0.0, -535.0), 25.0),  # bladder or rectum: in the middle
+        ((-85.0, 5.0, -535.0), 6.0),  # cortical bone: thin
+        ((-85.0, 5.0, -420.0), 25.0),  # bowel gas: higher
+    ],
+)
+def test_other_voids_are_no_implant(thighs, centre, radius):
+    target, signal, mask, height = thighs
+    hole(target, signal, centre, radius)
+    voids = quality.hip_voids(signal, mask, target, height)
+    assert voids == {"left": (0.0, None), "right": (0.0, None)}
