@@ -296,3 +296,15 @@ def test_the_balance_is_drawn_from_what_may_be_shown():
     nobody = shown.assign(drawn=pd.NA, eligible=pd.NA)
     text = drawn.draw({"cohort/balance": nobody}, pd.DataFrame(), 5)["balance"].axes[0].texts[0]
     assert "fewer than 5" in text.get_text()
+
+
+def test_a_figure_s_title_does_not_tell_how_few_have_no_value():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"sex": ["female"] * 60 + ["male"] * 60, "bmi": rng.normal(26, 3, 120),
+                          "imi_ml_m2": rng.normal(250, 30, 120)})  # fmt: skip
+    table.loc[:1, "bmi"] = np.nan
+    rows = pd.DataFrame(columns=["x", "sex", "rho", "rho_low", "rho_high", "p", "n"])
+    panels = shared.figure6(table, rows).axes
+    titles = [panel.get_title(loc) for panel in panels for loc in ("left", "center")]
+    assert not any("58" in title for title in titles)
+    assert any("60" in title for title in titles)

@@ -68,9 +68,9 @@ def _densities(drawing, axes, table, x, y, minimum):
     every = pd.concat(found.values())
     for panel, (sex, cells) in zip(axes, found.items(), strict=True):
         n = people[sex]
-        panel.set_title(
-            f"{style.SEX_NAME[sex]} (n = {n:,})" if n >= minimum else style.SEX_NAME[sex]
-        )
+        # short of everybody, it would tell how many few have no value
+        told = n >= minimum and n == (table["sex"] == sex).sum()
+        panel.set_title(f"{style.SEX_NAME[sex]} (n = {n:,})" if told else style.SEX_NAME[sex])
         if every.empty:
             panel.set(xticks=[], yticks=[])
         else:
