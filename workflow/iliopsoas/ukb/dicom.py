@@ -262,6 +262,8 @@ def _frames(header: pydicom.Dataset, name: str) -> list[Slice]:
 
 
 def _slice(header: pydicom.Dataset, name: str) -> Slice:
+    if not len(header):  # none of the elements that are asked for: a preamble and damage
+        raise Unreadable("no DICOM element can be read")
     if "PixelData" not in header or "Rows" not in header or "Columns" not in header:
         raise NotAnImage
     if str(header.get("Modality", "MR") or "MR") != "MR":
