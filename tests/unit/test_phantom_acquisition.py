@@ -7,7 +7,7 @@ from iliopsoas import grid
 from iliopsoas.phantom import acquisition, anatomy, tissues
 from iliopsoas.phantom.traits import Traits
 
-# ../shared/spec/ukb_format.md, section 2: rows, columns, slices, thickness, breath hold, first y.
+# UK Biobank's protocol: rows, columns, slices, thickness, breath hold, first y.
 FORMAT = {
     1: (168, 224, 64, 3.0, False, -187.5),
     2: (174, 224, 44, 4.5, True, -194.196),

@@ -129,7 +129,7 @@ def make(
     Parameters
     ----------
     folder : path
-        Gets zips/, phenotypes.csv, truth.tsv, truth/ and annotations/ (design.md).
+        Gets zips/, phenotypes.csv, truth.tsv, truth/ and annotations/.
     participants, annotated, repeats : int
         Participants with a zip; of these, how many have annotations; how many a repeat visit.
     faults : sequence of str

@@ -1,6 +1,6 @@
 """A visit's archive before it is written, and its bytes, as UK Biobank holds field 20201.
 
-Facts from ../shared/spec/ukb_format.md, sections 1 to 4: a flat folder of
+What public parsers of such files know: a flat folder of
 ``<SOPInstanceUID>.dcm``, 24 series, Siemens Aera headers, a malformed manifest and an
 anonymised patient. What goes wrong in real zips is planted by `iliopsoas.phantom.faults`.
 """

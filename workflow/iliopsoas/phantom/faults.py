@@ -1,9 +1,9 @@
 """What goes wrong in real zips, one small function each.
 
 Every fault is a function ``fault(scan, rng, *arguments)`` that changes a
-`iliopsoas.phantom.draft.ScanDraft` in place, so that they combine in any order. They come
-from ../shared/spec/ukb_format.md, section 3. Fat-water swaps are physics: they are made
-in `iliopsoas.phantom.acquisition`.
+`iliopsoas.phantom.draft.ScanDraft` in place, so that they combine in any order. They are
+what public parsers of real zips met. Fat-water swaps are physics: they are made in
+`iliopsoas.phantom.acquisition`.
 """
 
 import io

@@ -1,6 +1,6 @@
 """Column headers of UK Biobank's phenotype tables, in every dialect we know.
 
-Facts: ../shared/spec/ukb_format.md, section 5.
+ukbconv's csv, R and tab files, and those of the platform's `dx extract_dataset` and table-exporter.
 """
 
 import re
