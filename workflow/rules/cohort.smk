@@ -69,5 +69,5 @@ rule manifest:
         awk -F '\\t' -v shard={wildcards.shard} '
           NR == 1 {{ for (i = 1; i <= NF; i++) if ($i == "shard") column = i }}
           NR == 1 || $column == shard
-        ' {input} >{output} 2>{log}
+        ' {input:q} >{output:q} 2>{log:q}
         """
