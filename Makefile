@@ -7,6 +7,8 @@ BIN := .venv/bin
 # The interpreter behind an activated .venv, which has no pip and is made anew under its own feet.
 BASE = "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
 INSTALLED := .venv/.installed
+# Our tools call one another by name (snakefmt: shfmt; snakemake: its jobs), whatever the caller's PATH.
+WITH_TOOLS := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
@@ -28,25 +30,25 @@ $(INSTALLED): envs/requirements.txt pyproject.toml
 	@touch $(INSTALLED)
 
 demo: env ## The whole workflow on the synthetic cohort, with report
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1
+	$(WITH_TOOLS) snakemake --cores $(CORES) --resources gpu=1
 	@echo
 	@cat results/demo/summary.md
 
 demo-full: env ## The same with a network trained from random weights, which takes longer
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --resources gpu=1 \
+	$(WITH_TOOLS) snakemake --cores $(CORES) --resources gpu=1 \
 	  --configfile config/config.yaml config/from-scratch.yaml
 	@echo
 	@cat results/demo/summary.md
 
 egress: env ## What may leave a secure environment (your own data: ARGS="--configfile FILE")
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake egress --cores $(CORES) --resources gpu=1 $(ARGS)
+	$(WITH_TOOLS) snakemake egress --cores $(CORES) --resources gpu=1 $(ARGS)
 
 freeze: env ## Keep the results under a tag: make freeze TAG=release1
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake freeze --cores $(CORES) --resources gpu=1 \
+	$(WITH_TOOLS) snakemake freeze --cores $(CORES) --resources gpu=1 \
 	  $(ARGS) --config release_tag=$(TAG)
 
 drift: env ## Compare the results with those kept: make drift TAG=release1
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake drift --cores $(CORES) --resources gpu=1 \
+	$(WITH_TOOLS) snakemake drift --cores $(CORES) --resources gpu=1 \
 	  $(ARGS) --config release_tag=$(TAG)
 
 hooks: env ## Let git refuse participants' data in this clone
@@ -65,22 +67,22 @@ example: env ## UK Biobank's public example scan, from download to Dice with the
 	$(BIN)/iliopsoas example config/example.yaml -o results/example
 
 test: env ## The tests, without those marked slow
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not slow" -n auto --dist loadfile
+	$(WITH_TOOLS) pytest -m "not slow" -n auto --dist loadfile
 
 test-all: env ## All tests, the whole workflow on a small cohort among them
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest
+	$(WITH_TOOLS) pytest
 
 lint: env ## Style, layers, workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
-	$(BIN)/lint-imports
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+	$(WITH_TOOLS) snakefmt --check Snakefile workflow/Snakefile workflow/rules
+	$(WITH_TOOLS) lint-imports
+	$(WITH_TOOLS) snakemake --lint
 
 format: env ## Format everything
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules
+	$(WITH_TOOLS) snakefmt Snakefile workflow/Snakefile workflow/rules
 
 docs: env ## The documentation, into site/
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . site
