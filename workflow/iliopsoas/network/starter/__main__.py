@@ -21,6 +21,7 @@ PASSES = (
     (Recipe(**COMMON, coarsen=3, epochs=15, learning_rate=1.5e-3, seed=2020), 100),
     (Recipe(**COMMON, coarsen=2, epochs=10, learning_rate=1e-3, seed=2021), 40),
     (Recipe(**COMMON, coarsen=2, epochs=8, learning_rate=5e-4, seed=2022), 40),
+    (Recipe(**COMMON, coarsen=2, epochs=30, learning_rate=1e-3, seed=2023), 40),
 )
 
 

@@ -128,13 +128,13 @@ def draw(rng) -> Parameters:
         mirrored=bool(rng.integers(2)),
         miss=tuple(int(n) for n in np.rint(np.clip(rng.normal(0, (3.5, 5, 8)), -20, 20))),
         angles=tuple(rng.normal(0, (6.0, 3.0, 3.0))),
-        scale=tuple(np.exp(rng.normal(0, (0.08, 0.09, 0.08)))),
+        scale=tuple(np.exp(rng.normal(0, 0.1) + rng.normal(0, (0.07, 0.08, 0.07)))),
         bend=tuple(rng.normal(0, (2.5, 2.5)))
         + tuple(rng.uniform(0.3, 1.2, 2))
         + tuple(rng.uniform(0, 2 * np.pi, 2)),
         warp=(rng.uniform(0, 6.0), rng.uniform(0, 2.0)),
         muscle_warp=(rng.uniform(0, 4.0), rng.uniform(0, 1.5)),
-        swelling=(rng.normal(-0.5, 1.3), rng.uniform(0, 1.3), rng.normal(0, 0.8)),
+        swelling=(rng.normal(-0.7, 1.6), rng.uniform(0, 1.3), rng.normal(0, 0.8)),
         bone_wins=bool(often[0] < 0.85),
         signal=_signal(rng),
         muscle_signal=float(np.clip(rng.normal(1, 0.05), 0.85, 1.15)),
