@@ -43,6 +43,23 @@ def test_with_weights_nothing_is_trained_and_the_report_is_written(weighted):
     assert not list(weighted.results.glob("model/*/model.h5"))
 
 
+def test_weights_are_judged_on_annotations_where_there_are_any(weighted, tmp_path):
+    for name in ("validation.tsv", "examples.npz", "quality.tsv"):
+        assert (weighted.results / "model/configured" / name).exists()
+    # who is annotated changed: the weights are judged again
+    weighted.world["trained_on"] = ["a", "b", "c"]
+    weighted.world["shards"]["r-0001"]["digest"] = "more"
+    (weighted.folder / "annotations/new.nii.gz").write_text("a")
+    assert weighted.rules() >= {"folds", "validate", "quality_rows", "statistics", "figures"}
+    assert NOTHING in weighted.call()
+    without = StubWorkflow(tmp_path / "work")
+    without.change("segmentation.weights", "weights.h5")
+    without.settings["releases"][0]["annotations"] = None
+    without.world["shards"]["r-0001"]["annotated"] = 0
+    assert not without.rules() & {"folds", "validate", "quality_rows"}
+    assert (without.results / "report.zip").exists()
+
+
 def test_other_weights_are_used_by_the_first_call(weighted):
     (weighted.folder / "weights.h5").write_text("others\n")
     assert weighted.rules() >= {"check_weights", "segment_shard", "volumes_shard"} | ENDS
@@ -206,6 +223,18 @@ def test_image_stages_and_the_network_share_a_machine(tmp_path):
             threads[rule.rstrip(":")] = int(found[0])
     assert threads["dixon_shard"] + threads["segment_shard"] <= 8
     assert threads["dixon_shard"] >= 4
+
+
+def test_a_calibrated_threshold_judges_the_folds_and_segments_again(trained):
+    trained.change("segmentation.threshold", "calibrated")
+    again = {"validate", "quality_rows", "segment_shard", "volumes_shard", "cross_validation"}
+    rules = trained.rules()
+    assert rules >= {"threshold_curve", "calibrate"} | again | ENDS
+    assert not rules & {"cohort", "dixon_shard", "crops_shard", "folds", "train"}
+    assert NOTHING in trained.call()
+    trained.change("segmentation.threshold", None)
+    assert trained.rules() >= again
+    assert NOTHING in trained.call()
 
 
 @pytest.mark.parametrize("late", ["manifests.tsv", "shards.tsv", "dixon.tsv", "crops.tsv"])

@@ -51,6 +51,15 @@ def test_weights_from_elsewhere_with_annotations_and_without(route, annotated):
     assert len(measured) == (before["status"] == "ok").sum()
     assert set(measured["weights_sha256"]) == {sha256}
     assert set(before["weights_sha256"].dropna()).isdisjoint({sha256})
+    judged = route.results / "model/configured/validation.tsv"
+    assert judged.exists() == annotated
+    if annotated:  # as the fold's own model was judged on whom it had not seen
+        fold = files.read_tsv(route.results / "model/fold-1/validation.tsv").drop(columns="fold")
+        rows = files.read_tsv(judged).drop(columns="fold")
+        assert rows["eid"].nunique() == 4
+        pd.testing.assert_frame_equal(rows.merge(fold[[*files.KEY, "side"]]), fold)
+        agreement = files.read_tsv(route.results / "statistics/bland_altman.tsv")
+        assert (agreement["comparison"] == "network - manual").any()
     # another file under the same name is noticed by the next call, at once
     shutil.copy(route.results / "model/fold-2/model.h5", route.folder / "elsewhere.h5")
     again = to_its_end(route)

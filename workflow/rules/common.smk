@@ -26,9 +26,16 @@ def threads_for(kind):
 
 # what of the network's use changes its masks; a file's hash is checked once
 SEGMENTATION = settings.segmentation.model_dump(
-    mode="json", exclude={"weights", "weights_sha256", "batch_size"}
+    mode="json", exclude={"weights", "weights_sha256", "batch_size", "annotated"}
 )
 KEEPS_IMAGES = settings.run.keep == "everything"
+# Networks that are judged on annotations: of the folds, or the configured weights.
+if not settings.segmentation.weights:
+    JUDGED = [f"fold-{number}" for number in range(1, settings.training.folds + 1)]
+elif any(release.annotations for release in settings.releases):
+    JUDGED = ["configured"]
+else:
+    JUDGED = []
 
 
 def version_of(stage):
@@ -164,9 +171,21 @@ def segmentation_weights(wildcards):
         return settings.segmentation.weights
     after_folds()
     if settings.segmentation.ensemble:
-        folds = range(1, settings.training.folds + 1)
-        return expand(result("model/fold-{fold}/model.h5"), fold=folds)
+        return expand(result("model/{judged}/model.h5"), judged=JUDGED)
     return result("model/final/model.h5")
+
+
+def thresholds(wildcards):
+    """Thresholds chosen in cross-validation, where they are asked for."""
+    calibrated = settings.segmentation.threshold == "calibrated"
+    return result("model/thresholds.tsv") if calibrated else []
+
+
+def judged_weights(wildcards):
+    """The network of a fold, or the configured one."""
+    if wildcards.judged == "configured":
+        return segmentation_weights(wildcards)
+    return result(f"model/{wildcards.judged}/model.h5")
 
 
 def annotated_crops(wildcards):
@@ -188,27 +207,11 @@ def checked_weights(wildcards):
     return result("model/weights.json") if settings.segmentation.weights else []
 
 
-def quality_rows_of_folds(wildcards):
-    """What predicted quality is learned from, where a model is trained in this run."""
-    if settings.segmentation.weights:
-        return []
-    folds = range(1, settings.training.folds + 1)
-    return expand(result("model/fold-{fold}/quality.tsv"), fold=folds)
-
-
-def cross_validation_table(wildcards):
-    """The cross-validation, where a model is trained in this run."""
-    if settings.segmentation.weights:
-        return []
-    return result("model/cross_validation.tsv")
-
-
-def validation_examples(wildcards):
-    """Slices for the overlays of Figure 2, where a model is trained in this run."""
-    if settings.segmentation.weights:
-        return []
-    folds = range(1, settings.training.folds + 1)
-    return expand(result("model/fold-{fold}/examples.npz"), fold=folds)
+def validation_table(wildcards):
+    """The cross-validation, or the validation of configured weights, where there are annotations."""
+    if JUDGED == ["configured"]:
+        return result("model/configured/validation.tsv")
+    return result("model/cross_validation.tsv") if JUDGED else []
 
 
 def review_decisions(wildcards):

@@ -95,6 +95,11 @@ class Config(Section):
                 )
             chosen = self.segmentation.model_copy(update={"weights": str(starter.WEIGHTS)})
             object.__setattr__(self, "segmentation", chosen)
+        if weights and self.segmentation.threshold == "calibrated":
+            raise ValueError(
+                "segmentation.threshold: calibrated is chosen in cross-validation, but nothing is"
+                " trained here; expected a number, or nothing for the weights' own"
+            )
         return self
 
 

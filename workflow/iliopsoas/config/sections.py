@@ -243,16 +243,22 @@ class Segmentation(Section):
     weights_sha256: Annotated[str, AfterValidator(values.sha256)] | None = Field(
         None, description="SHA-256 the weights file must have; none records it unchecked."
     )
-    threshold: OpenShare | None = Field(
+    threshold: OpenShare | Literal["calibrated"] | None = Field(
         None,
         description="Probability from which a voxel is muscle; when empty, what the weights were"
-        " calibrated to, or 0.5 where they name nothing.",
+        " calibrated to, or 0.5 where they name nothing. `calibrated`: where a network is trained,"
+        " the one at which its volumes are right in sum, chosen in cross-validation.",
     )
     batch_size: Count = Field(2, description="Crops per forward pass; a participant has two.")
     ensemble: bool = Field(
         False, description="Average the fold models' probabilities instead of the final model's."
     )
     flip: bool = Field(False, description="Average with the mirror image's probabilities.")
+    annotated: Literal["network", "manual"] = Field(
+        "network",
+        description="Mask of a participant with a manual one: the network's, or the manual one"
+        " itself, such as a mask corrected after review. The column `network` then says manual.",
+    )
     keep_probabilities: bool = Field(
         False, description="Keep probabilities as well, in percent, as probability.nii.gz."
     )

@@ -44,6 +44,7 @@ MASK_FEATURES = (
 )
 FEATURE_COLUMNS = {name: SIDE_EVIDENCE[name] for name in MASK_FEATURES}
 FEATURES = (*NETWORK_FEATURES, *MASK_FEATURES, "volume_ml")
+ROW = [*KEY, "side", "fault", "dice", "automatic_ml", "manual_ml"]  # beside the features
 MIN_PEOPLE = 6  # fewer held-out participants teach nothing about others
 FAILED_DICE = 0.8
 BORDERS = (FAILED_DICE, 0.9)  # between masks predicted failed, doubtful and good
@@ -72,7 +73,7 @@ def crop_features(mask, crop, record: dict, side: str) -> dict:
 
 
 def cohort_features(cohort) -> pd.DataFrame:
-    """Features of every side with a volume, from the table of `evidence.cohort`.
+    """Features of every side with a network's volume, from the table of `evidence.cohort`.
 
     Returns
     -------
@@ -88,7 +89,8 @@ def cohort_features(cohort) -> pd.DataFrame:
         for name, column in columns.items():
             known = cohort[column] if column in cohort.columns else np.nan
             part[name] = pd.to_numeric(known, errors="coerce")
-        tables.append(part[part["volume_ml"].notna()])
+        drawn = cohort.get("segment.network", pd.Series("", index=cohort.index)) == "manual"
+        tables.append(part[part["volume_ml"].notna() & ~drawn])
     return pd.concat(tables, ignore_index=True)
 
 
@@ -159,7 +161,7 @@ def held_out_rows(
                     }
                     | crop_features(mask, seen, record, side)
                 )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*ROW, *FEATURES])
 
 
 def _design(table) -> np.ndarray:

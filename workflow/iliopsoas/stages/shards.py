@@ -284,8 +284,8 @@ class Shard:
         Ledger of the stage before: who is not ``ok`` there has nothing to work on.
     inputs : function, optional
         ``inputs(row, earlier)`` of a manifest row and the participant's earlier ledger row (or
-        None) gives ``(parts, arguments)``: further parts of the fingerprint, and keyword
-        arguments for the work. It runs guarded, in threads.
+        None) gives ``(parts, arguments)``: further parts of the fingerprint (None: none), and
+        keyword arguments for the work. It runs guarded, in threads.
     still_there : function of a Task, optional
         Whether what a done participant left besides files is still there.
     options : config.Run
@@ -336,7 +336,7 @@ class Shard:
             read = guarded(inputs, row, self._earlier.get(key))
             if read.verdict == Verdict.OK:
                 more, arguments = read.value
-                parts = (*parts, more)
+                parts = parts if more is None else (*parts, more)
             else:
                 settled = read
         return Task(*key, folder, files.fingerprint(before, *parts), arguments, settled)

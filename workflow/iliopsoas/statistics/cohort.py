@@ -9,6 +9,7 @@ from iliopsoas.files import KEY
 from iliopsoas.status import InputError, Verdict
 
 SEXES = ("female", "male")
+CONFIGURED_FOLD = 0  # of everybody annotated, where weights are configured and nothing is trained
 
 
 @dataclass(frozen=True)
