@@ -237,7 +237,7 @@ def test_an_exported_mask_comes_back_as_it_was_with_its_sides_named(tmp_path, tr
         slicer = image.GetMetaData(f"Segment{value - 1}_Color").split()
         assert [round(255 * float(part)) for part in slicer] == colour
     assert len(snap) == 3
-    assert index_masks(tmp_path)["annotation"].str.len().tolist() == [1]
+    assert index_masks(tmp_path)["annotation"].tolist() == [str(corrected)]
 
 
 # --- what is refused ----------------------------------------------------------------------------

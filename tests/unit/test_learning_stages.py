@@ -12,8 +12,9 @@ from iliopsoas.crops.boxes import box
 from iliopsoas.network import architecture as network
 from iliopsoas.network import weights
 from iliopsoas.network.segmentation import Segmenter
+from iliopsoas.network.segmentation import opinion as second
 from iliopsoas.network.training import loop
-from iliopsoas.stages import learning, segment, shards
+from iliopsoas.stages import learning, opinion, segment, shards
 from iliopsoas.stages.analysis import overlays
 from iliopsoas.stages.shards import outcome_of
 from iliopsoas.status import InputError, Verdict
@@ -190,6 +191,54 @@ def test_a_manual_mask_takes_the_networks_place_where_it_is_asked_for(shard, tmp
     shard.manual = False
     shard.segment()
     assert set(files.read_tsv(shard.ledger)["network"]) == {"own"}
+
+
+def test_a_second_opinion_is_asked_once_and_of_nobody_without_a_mask(shard, monkeypatch):
+    asked = []
+    everything = np.ones((2, 2, 96, 96, 192), np.float32)
+
+    class Everywhere:
+        threshold = 0.5
+
+        def predict(self, crops):
+            asked.append(1)
+            return everything
+
+        def finest(self, probability):
+            return probability
+
+    monkeypatch.setattr(second, "load", lambda batch_size: Everywhere())
+    (shard.folder(EIDS[3]) / "landmarks.json").unlink()
+    monkeypatch.setattr(shards, "LATE_S", 0.1)
+    shard.segment()
+
+    def ask():
+        before = len(asked)
+        table = opinion.run(
+            shard.manifest,
+            shard.crops,
+            shard.ledger,
+            shard.ledger.with_name("opinion.tsv"),
+            results=shard.results,
+            version="opinion 1",
+            normalisation="published",
+            batch_size=2,
+            options=Run(max_machine_failures=1),
+        )
+        return table.set_index("eid"), len(asked) - before
+
+    table, times = ask()
+    assert times == 3
+    assert table["verdict"].tolist() == ["ok"] * 3 + ["earlier_stage"]
+    # both networks draw everything: the mask is what of it lies in the volume
+    assert (table["left_mirror_dice"][:3] == 1).all()
+    assert (table["left_second_dice"][:3] > 0.5).all()
+    assert ask()[1] == 0
+    rows = files.read_tsv(shard.ledger)
+    files.write_tsv(shard.ledger, rows.assign(network="starter", fingerprint=rows["eid"]))
+    table, times = ask()
+    assert times == 3
+    assert table["left_second_dice"].isna().all()
 
 
 def test_weights_are_checked_before_anything_is_segmented(tmp_path):

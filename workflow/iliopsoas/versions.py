@@ -12,6 +12,7 @@ STAGES = {
     "crops": 2,
     "training": 1,
     "segment": 2,
+    "opinion": 1,
     "volumes": 4,
     "qc": 3,
     "statistics": 2,

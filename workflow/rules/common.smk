@@ -14,7 +14,7 @@ from iliopsoas.ukb import listing
 CORES = workflow.resource_settings.cores
 MOST = {"image": 16, "network": 8}
 # CPU-seconds of a scan in each stage on a slow core, for the time that jobs ask for on a cluster
-SECONDS = {"dixon": 20, "landmarks": 5, "crops": 5, "segment": 60, "volumes": 10}
+SECONDS = {"dixon": 20, "landmarks": 5, "crops": 5, "segment": 60, "opinion": 10, "volumes": 10}
 
 
 def threads_for(kind):
@@ -131,7 +131,13 @@ def after_folds():
         raise IncompleteCheckpointException(folds.rule, folds.output[0])
 
 
-AFTER_MODEL = {"segment.tsv", "volumes.tsv", "profiles.tsv", "images_removed.json"}
+AFTER_MODEL = {
+    "segment.tsv",
+    "opinion.tsv",
+    "volumes.tsv",
+    "profiles.tsv",
+    "images_removed.json",
+}
 
 
 def every_shard(name):

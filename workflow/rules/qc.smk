@@ -12,6 +12,7 @@ rule qc_flags:
         crops=every_shard("crops.tsv"),
         segment=every_shard("segment.tsv"),
         volumes=every_shard("volumes.tsv"),
+        opinion=every_shard("opinion.tsv") if settings.qc.second_opinion else [],
         quality_rows=expand(result("model/{judged}/quality.tsv"), judged=JUDGED),
         decisions=review_decisions,
     output:

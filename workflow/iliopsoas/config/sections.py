@@ -363,6 +363,12 @@ class QualityControl(Section):
     quality_coverage: Annotated[float, Field(gt=0.5, lt=1)] = Field(
         0.95, description="Coverage of the predicted volume error's interval and the Dice bound."
     )
+    second_opinion: bool = Field(
+        False,
+        description="Segment with the package's starter network as well and record how far it"
+        " disagrees; where nothing is annotated, quality is then predicted from synthetic people.",
+    )
+    min_second_dice: Share = Field(0.5, description="Dice of a mask and the starter network's.")
     review_sample: Annotated[int, Field(ge=0)] = Field(
         200, description="Unflagged participants drawn for the blinded review."
     )

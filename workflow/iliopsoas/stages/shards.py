@@ -471,8 +471,8 @@ def ask_again(results, retry=()) -> pd.DataFrame:
     DataFrame
         stage, verdict, participants.
     """
-    again, found = {*MACHINE, *retry}, []
-    for number, stage in enumerate(IMAGE_STAGES):
+    again, found, stages = {*MACHINE, *retry}, [], (*IMAGE_STAGES, "opinion")
+    for number, stage in enumerate(stages):
         for path in sorted(Path(results).glob(f"shards/*/{stage}.tsv")):
             verdicts = files.read_tsv(path, usecols=["verdict"])["verdict"]
             failed = verdicts[verdicts.isin(again)]
@@ -480,7 +480,7 @@ def ask_again(results, retry=()) -> pd.DataFrame:
                 continue
             found.append(pd.DataFrame({"stage": stage, "verdict": failed}))
             lost = (failed == Verdict.EARLIER_OUTPUT_LOST).any()
-            for name in IMAGE_STAGES[0 if lost else number : number + 1]:  # who made what was lost
+            for name in stages[0 if lost else number : number + 1]:  # who made what was lost
                 Ledger(path.with_name(f"{name}.tsv")).reopen()
     table = pd.concat([pd.DataFrame(columns=["stage", "verdict"]), *found])
     return table.groupby(["stage", "verdict"], sort=False).size().reset_index(name="participants")
