@@ -14,7 +14,14 @@ from iliopsoas.ukb import listing
 CORES = workflow.resource_settings.cores
 MOST = {"image": 16, "network": 8}
 # CPU-seconds of a scan in each stage on a slow core, for the time that jobs ask for on a cluster
-SECONDS = {"dixon": 20, "landmarks": 5, "crops": 5, "segment": 60, "opinion": 10, "volumes": 10}
+SECONDS = {
+    "dixon": 20,
+    "landmarks": 5,
+    "crops": 5,
+    "segment": 60,
+    "opinion": 10,
+    "volumes": 10,
+}
 
 
 def threads_for(kind):
