@@ -102,6 +102,11 @@ def test_the_template_for_real_data_has_the_published_sizes():
             "segmentation",
             "leave one of the two out",
         ),
+        (
+            {"segmentation": {"weights": "w.h5", "threshold": "calibrated"}},
+            "segmentation.threshold",
+            "nothing is trained here",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(change, where, said):
