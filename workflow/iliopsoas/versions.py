@@ -15,7 +15,7 @@ STAGES = {
     "opinion": 1,
     "volumes": 4,
     "qc": 3,
-    "statistics": 2,
+    "statistics": 3,
     "figures": 2,
     "egress": 2,
 }
