@@ -143,6 +143,16 @@ def test_what_synthetic_people_predict_is_said_and_raises_no_flag(monkeypatch):
     assert weights(table, sides.assign(learned_on="annotated")) is not None
 
 
+def test_the_packages_rows_are_of_its_starter_network():
+    rows = opinion.kept_rows()
+    opinion.check(rows)  # else: make starter-rows
+    assert rows["eid"].nunique() >= quality.MIN_PEOPLE
+    assert set(rows["mask"]) == {"starter", *wrong_masks.WRONG}
+    assert set(opinion.FEATURES) <= set(rows.columns)
+    own = rows["mask"] == "starter"
+    assert rows.loc[own, "second_dice"].isna().all()
+
+
 def test_rows_of_another_starter_network_are_refused():
     with pytest.raises(InputError, match="rows are of another starter network"):
         opinion.check(pd.DataFrame({"starter": ["0123456789ab"]}))

@@ -29,10 +29,15 @@ def model(coverage: float) -> quality.QualityModel:
     InputError
         The rows are of another starter network than the package's.
     """
-    with resources.as_file(resources.files("iliopsoas.qc") / ROWS) as path:
-        rows = files.read_tsv(path)
+    rows = kept_rows()
     check(rows)
     return quality.fit(rows, coverage, features=FEATURES)
+
+
+def kept_rows() -> pd.DataFrame:
+    """The rows that come with the package."""
+    with resources.as_file(resources.files("iliopsoas.qc") / ROWS) as path:
+        return files.read_tsv(path)
 
 
 def check(rows) -> None:

@@ -107,8 +107,8 @@ def main() -> None:
     width = (judged["error_high_ml"] - judged["error_low_ml"]).median()
     off = (judged["predicted_dice"] - judged["dice"]).abs().mean()
     print(
-        f"out of fold, {len(judged)} masks of {judged['eid'].nunique()} bodies: the interval covers "
-        f"{inside.mean():.1%}, median width {width:.0f} ml; Dice is {off:.2f} off on average"
+        f"out of fold, {len(judged)} masks of {judged['eid'].nunique()} bodies: the interval "
+        f"covers {inside.mean():.1%}, median width {width:.0f} ml; Dice is {off:.2f} off on average"
     )
 
 
