@@ -250,7 +250,8 @@ def kill_often(folder: Path, kills: int, seed: int = 0) -> dict:
                     found["kills"] += 1
                     if chance.random() < 0.7:  # another machine, with an empty disk
                         shutil.rmtree(world.folder / f"disk-{machine}")
-                elif status == 0:
+                else:
+                    assert status == 0, (world.folder / "log.txt").read_text()[-5000:]
                     ended.add(machine)
                 del lives[machine]
                 again = kept & set(world.done(machine)[before:])

@@ -20,6 +20,7 @@ one shard, each archive is whole, and one of them is collected.
 
 import contextlib
 import fcntl
+import random
 import subprocess
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -106,26 +107,25 @@ class Worker:
                     f"part {part} of {parts}: found no shard for it, expected 1 to {parts}, and no "
                     "more parts than shards"
                 )
-            todo, failed = [row for row in mine if not self._whole(row)], []
+            items, failed = self.store.items(), []
+            todo = [row for row in mine if not self._whole(row, items)]
+            random.shuffle(todo)  # a second machine with the same part begins elsewhere
             with ThreadPoolExecutor(1) as beside:
-                coming: dict[str, Future] = {}
+                ahead = iter(todo)
 
-                def copied(row) -> Future:
-                    name = row["shard"]
-                    if name not in coming:
-                        coming[name] = beside.submit(self._copy_zips, name)
-                    return coming[name]
+                def copy_next() -> Future | None:
+                    row = next(ahead, None)
+                    return row and beside.submit(self._copy_zips, row["shard"])
 
-                for row, following in zip(todo, [*todo[1:], None], strict=True):
-                    ready = copied(row)
-                    if following:
-                        copied(following)
+                coming = copy_next()
+                for row in todo:
+                    ready, coming = coming, copy_next()
                     try:
                         self._finish_shard(row, ready)
                     except (InputError, StoreError) as error:
                         log.error("shard %s is not finished: %s", row["shard"], error)
                         failed.append(row["shard"])
-            return failed
+            return sorted(failed)
 
     def collect(self, targets: list[str]) -> None:
         """Put all shards together, make what follows from them, and put that into the store.
