@@ -14,7 +14,7 @@ STAGES = {
     "segment": 2,
     "volumes": 4,
     "qc": 3,
-    "statistics": 2,
+    "statistics": 3,
     "figures": 2,
     "egress": 2,
 }

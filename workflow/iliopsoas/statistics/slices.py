@@ -154,7 +154,7 @@ def slices(profiles: pd.DataFrame | None, table: pd.DataFrame) -> pd.DataFrame:
     result = pd.DataFrame(rows).reindex(columns=names)
     largest = result.groupby(["axis", "sex"])["r_squared"].transform("max")
     result["best"] = (result["r_squared"] == largest) & result["r_squared"].notna()
-    return result.assign(note=result["note"].fillna(""))
+    return result.assign(note=result["note"].astype(object).fillna(""))
 
 
 def _level(area_at, volume, height, error_mm) -> dict:
