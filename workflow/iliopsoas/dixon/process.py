@@ -92,6 +92,8 @@ def process_scan(
     record["swap_confidence"] = round(min(decided.confidence.values()), 4)
     for unit, value in decided.confidence.items():
         record[f"swap_confidence_{unit}"] = round(value, 4)
+    for surface in decided.rims.values():
+        record |= {f"swap_patches_{unit}": n for unit, n in surface.patches().items()}
     watch("swaps")
 
     record |= _outline_record(decided.masks, stations, target)
