@@ -422,10 +422,13 @@ def beside_the_table(stations):
             channels[name] = np.pad(array[..., 60:], ((0, 0), (0, 0), (0, 60)))
 
 
-def without_fat(stations):
-    """Nothing under the skin, or anywhere, tells fat from water."""
+def leaking(stations):
+    """A separation that nearly failed: fat and water differ by a twelfth of what they do."""
     for channels in stations.values():
-        channels["F"] = channels["W"] // 2
+        fat, water = channels["F"].astype(float), channels["W"].astype(float)
+        mean = (fat + water) / 2
+        for name, part in (("F", fat), ("W", water)):
+            channels[name] = np.rint(mean + 0.08 * (part - mean)).astype(np.uint16)
 
 
 @pytest.mark.parametrize(
@@ -434,7 +437,7 @@ def without_fat(stations):
         (None, set()),
         (exchanged_ball, {"exchange_mended"}),
         (beside_the_table, {"outline_cut"}),
-        (without_fat, {"swap_uncertain"}),
+        (leaking, {"swap_uncertain"}),
     ],
 )
 def test_what_decides_about_fat_and_water_reaches_its_flag(acquired, fault, flags):
