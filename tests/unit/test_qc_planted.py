@@ -393,19 +393,23 @@ def test_a_fault_in_the_zip_reaches_its_flag(damaged, flag):
     assert not damaged & {"stations_missing", "off_published_grid", "low_signal_to_noise"}
 
 
-def flags_of(stations, noise=False):
-    """Flags of what the Dixon stage decides before it corrects stations, or of their noise."""
+def decided(stations):
+    """The record of what the Dixon stage decides before it corrects stations."""
     built = build_stations(in_memory(stations))
     target = stitch.choose_target(built)
     planes = process.take_planes(built, target)
-    if noise:
-        record = process._correct_stations(built, planes, 8)
-    else:
-        decided, corrected, regions = process.undo_exchanges(built, planes, target)
-        record = {"swaps_corrected": corrected} | exchanges.record(regions)
-        record["swap_confidence"] = min(decided.confidence.values())
-        record |= process._outline_record(decided.masks, built, target)
+    found, _, regions = process.undo_exchanges(built, planes, target)
+    record = process._swap_record(found) | exchanges.record(regions)
+    return record | process._outline_record(found.masks, built, target)
+
+
+def flags_of(record):
     return set(judge_one({}, {"dixon": record})["qc_flags"].split(","))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(acquired):
+    return decided(acquired)
 
 
 def exchanged_ball(stations):
@@ -440,14 +444,24 @@ def leaking(stations):
         (leaking, {"swap_uncertain"}),
     ],
 )
-def test_what_decides_about_fat_and_water_reaches_its_flag(acquired, fault, flags):
+def test_what_decides_about_fat_and_water_reaches_its_flag(acquired, undisturbed, fault, flags):
     stations = {number: dict(channels) for number, channels in acquired.items()}
-    if fault:
-        fault(stations)
     asked = {"exchange_mended", "exchange_doubtful", "outline_cut", "swap_uncertain"}
-    assert flags_of(stations) & asked == flags
+    if fault is None:
+        assert not flags_of(undisturbed) & asked
+        return
+    fault(stations)
+    record = decided(stations)
+    assert flags_of(record) & asked == flags
+    if fault is beside_the_table:  # what is cut off tells nothing, and the record says so
+        names = sorted(name for name in record if name.startswith("swap_patches_"))
+        units = ["2", "3left", "3right", "4left", "4right", "5left", "5right"]
+        assert names == [f"swap_patches_{unit}" for unit in units]
+        now, before = (sum(found[name] for name in names) for found in (record, undisturbed))
+        assert now < 0.85 * before
 
 
 def test_noise_is_flagged():
-    noisy = make_stations(numbers=(2, 3, 4, 5), noise=220.0)
-    assert "low_signal_to_noise" in flags_of(noisy, noise=True)
+    built = build_stations(in_memory(make_stations(numbers=(2, 3, 4, 5), noise=220.0)))
+    planes = process.take_planes(built, stitch.choose_target(built))
+    assert "low_signal_to_noise" in flags_of(process._correct_stations(built, planes, 8))
