@@ -25,6 +25,7 @@ OTHER = {
     **dict.fromkeys(("statistics.instance", "statistics.repeat_instance")),
     "withdrawals": ["w1_20260101.csv"],
     "other_methods": [{"name": "tool", "folder": "masks"}],
+    "vertebrae": {"folder": "masks", "preset": "verse"},
     "cohort.instances": [2, 3],
     "cohort.size": 4000,
     "cohort.age_groups": [[44, 60], [61, 82]],
@@ -40,6 +41,7 @@ OTHER = {
     "release_tag": "first",
     "run.retry": ["station_missing"],
     "run.scratch": "/tmp",
+    "run.copies": "/tmp",
     "training.sweep_rates": [0.01],
     "training.start": "weights.h5",
 }

@@ -13,11 +13,11 @@ STAGES = {
     "training": 1,
     "segment": 2,
     "opinion": 1,
-    "volumes": 4,
+    "volumes": 5,
     "qc": 3,
     "statistics": 3,
     "figures": 2,
-    "egress": 2,
+    "egress": 3,
 }
 # those of a participant's images, each of which reads the one before it
 IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")

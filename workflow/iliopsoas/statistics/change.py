@@ -119,13 +119,15 @@ def change(both: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
         the measurement's error: an upper bound of the error.
     """
     rows = []
+    # both sexes' sums are in other tables: one sex alone would give the other's few
+    few = any(0 < len(part) < min_cell for _, part in by_sex(both))
     for measure in MEASURES:
         for sex, part in by_sex(both):
             row = {"measure": measure, "sex": sex}
             pair = part[f"{measure}_first"], part[f"{measure}_second"]
-            if 0 < len(part) < min_cell:
+            if few and len(part):
                 row |= repeatability([], []) | {"n": math.nan, "reliably_changed_percent": math.nan}
-                rows.append(row | {"note": f"withheld: fewer than {min_cell}"})
+                rows.append(row | {"note": f"withheld: fewer than {min_cell} of a sex"})
                 continue
             row |= repeatability(*pair)
             flags = reliable(*pair, row)
