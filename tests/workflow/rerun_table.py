@@ -37,6 +37,7 @@ OTHER = {
     "landmarks.atlas": "atlas",
     "egress.folder": "egress",
     "egress.also": ["note.txt"],
+    "export.measures": ["total_ml"],
     "release_tag": "first",
     "run.retry": ["station_missing"],
     "run.scratch": "/tmp",

@@ -218,10 +218,19 @@ def test_what_a_network_disk_shows_seconds_late_is_waited_for(tmp_path, late):
     assert NOTHING in workflow.call("volumes")
 
 
-@pytest.mark.parametrize("folder", ["annotation", "qc/review", "egress"])
+TARGETS = {
+    "annotation": "export_for_annotation",
+    "qc/review": "qc",
+    "egress": "egress",
+    "individual_level/bids": "export_bids",
+    "individual_level/phenotypes": "export_phenotypes",
+}
+
+
+@pytest.mark.parametrize("folder", TARGETS)
 def test_what_people_put_beside_our_files_stays(trained, folder):
     """Snakemake empties a folder that is an output; so none of them is one."""
-    target = {"annotation": "export_for_annotation", "qc/review": "qc", "egress": "egress"}[folder]
+    target = TARGETS[folder]
     trained.call(target)
     mine = trained.results / folder / "my_mask.nii.gz"
     mine.parent.mkdir(parents=True, exist_ok=True)
@@ -230,6 +239,16 @@ def test_what_people_put_beside_our_files_stays(trained, folder):
     trained.change("qc.review_sample", 3)
     trained.call(target, "--forceall")
     assert mine.read_text() == "hours of work"
+
+
+def test_exports_are_made_when_asked_for_and_follow_their_settings(trained):
+    trained.call("export_bids", "export_phenotypes")
+    assert NOTHING in trained.call("export_bids", "export_phenotypes")
+    trained.change("export.ids", "eids")
+    assert trained.rules("export_bids", "export_phenotypes") == {"export_bids"}
+    trained.change("export.measures", ["total_ml"])
+    assert NOTHING in trained.call()
+    assert trained.rules("export_bids", "export_phenotypes") == {"export_phenotypes"}
 
 
 def test_no_rule_declares_a_folder_as_output():

@@ -17,6 +17,7 @@ STAGES = {
     "statistics": 2,
     "figures": 2,
     "egress": 2,
+    "export": 1,
 }
 # those of a participant's images, each of which reads the one before it
 IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")

@@ -513,6 +513,27 @@ class Egress(Section):
     )
 
 
+class Export(Section):
+    """Results in other programs' formats, see docs/other-tools.md."""
+
+    measures: Unique[str] = Field(
+        [
+            *("total_ml", "left_ml", "right_ml", "difference_ml", "imi_ml_m2", "lean_ml"),
+            "fat_fraction_percent",
+        ],
+        min_length=1,
+        description="Columns of volumes.tsv that become phenotypes, at visit statistics.instance.",
+    )
+    ids: Literal["pseudonyms", "eids"] = Field(
+        "pseudonyms",
+        description="What participants are called in the BIDS export: numbers whose key is"
+        " `cohort/pseudonyms.tsv`, or their EIDs.",
+    )
+    images: bool = Field(
+        False, description="Stitched images in the BIDS export too, not only masks."
+    )
+
+
 class Run(Section):
     """How the work is done."""
 
