@@ -151,6 +151,8 @@ def test_another_tools_mask_that_was_replaced_is_noticed(trained):
     jobs = trained.jobs()
     assert [job for job in jobs if job.startswith("other_masks_shard") and "r-0002" in job]
     assert not [job for job in jobs if job.startswith("other_masks_shard") and "r-0001" in job]
+    assert [job for job in jobs if job.startswith("methods_shard") and "r-0002" in job]
+    assert {"qc_flags", "statistics"} <= {job.split()[0] for job in jobs}
     assert not {job.split()[0] for job in jobs} & {"cohort", *SHARD, *NETWORK}
     assert NOTHING in trained.call()
 

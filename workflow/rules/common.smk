@@ -124,7 +124,13 @@ def after_folds():
         raise IncompleteCheckpointException(folds.rule, folds.output[0])
 
 
-AFTER_MODEL = {"segment.tsv", "volumes.tsv", "profiles.tsv", "images_removed.json"}
+AFTER_MODEL = {
+    "segment.tsv",
+    "volumes.tsv",
+    "profiles.tsv",
+    "methods.tsv",
+    "images_removed.json",
+}
 
 
 def every_shard(name):
@@ -253,6 +259,11 @@ def masks_of_shard(wildcards):
             for row in csv.DictReader(table, delimiter="\t")
         ]
     return listing.of_files({path for paths in found for path in paths.values()})
+
+
+def overlap_of_methods(wildcards):
+    """How well every shard's masks agree with those of other tools, where there are any."""
+    return every_shard("methods.tsv")(wildcards) if settings.other_methods else []
 
 
 def recovery_summary(wildcards):

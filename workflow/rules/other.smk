@@ -26,6 +26,32 @@ rule other_masks_shard:
         "../../scripts/other_masks.py"
 
 
+# Dice of every two methods' masks; what this run's flags and statistics know of other tools.
+rule methods_shard:
+    input:
+        manifest=shard_file("manifest.tsv"),
+        segment=shard_file("segment.tsv"),
+        others=expand(
+            shard_file("other/{method}.tsv"), method=OTHER_METHODS, allow_missing=True
+        ),
+    output:
+        ledger=update(shard_file("methods.tsv")),
+    log:
+        log_file("methods/{shard}"),
+    benchmark:
+        benchmark_file("methods/{shard}")
+    threads: threads_for("image")
+    resources:
+        mem_mb=growing_per_thread(500),
+        runtime=minutes_for("volumes"),
+    params:
+        version=version_of("methods"),
+        methods=list(OTHER_METHODS),
+        results=results_folder,
+    script:
+        "../../scripts/methods.py"
+
+
 rule other_volumes:
     input:
         sample=result("cohort/sample.tsv"),

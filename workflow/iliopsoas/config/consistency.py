@@ -24,8 +24,11 @@ def complaints(config) -> list[str]:
 def _names(config):
     for key, items in (("releases", config.releases), ("other_methods", config.other_methods)):
         names = [item.name for item in items]
-        if len({name.lower() for name in names}) < len(names):
-            yield f"{key}: expected different names, in upper or lower case, found {names}"
+        if len({name.lower().replace("_", "") for name in names}) < len(names):
+            yield (
+                f"{key}: expected different names, upper and lower case and underscores apart, "
+                f"found {names}"
+            )
 
 
 def _zips(config):

@@ -354,6 +354,9 @@ class QualityControl(Section):
     )
     min_probability: Share = Field(0.8, description="Mean network output inside the mask.")
     min_predicted_dice: Share = Field(0.8, description="Dice predicted by the quality model.")
+    min_methods_dice: Share = Field(
+        0.6, description="Dice with the masks of other_methods, the median of several."
+    )
     quality_coverage: Annotated[float, Field(gt=0.5, lt=1)] = Field(
         0.95, description="Coverage of the predicted volume error's interval and the Dice bound."
     )
@@ -390,7 +393,7 @@ def presets() -> dict[str, dict]:
 class OtherMethod(Section):
     """Iliopsoas masks of another tool, measured and judged like this run's."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+    name: Annotated[str, AfterValidator(values.method_name)] = Field(
         description="Name in tables and folders, such as totalsegmentator."
     )
     folder: LocalPath = Field(description="Folder of the tool's results.")

@@ -108,6 +108,16 @@ def file_pattern(pattern: str) -> str:
     return pattern
 
 
+def method_name(text: str) -> str:
+    """Another method's name, which is part of the names of files and columns."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", text) or text in {"own", "iliopsoas"}:
+        raise ValueError(
+            "expected a lower-case letter, then letters, digits and underscores, and neither own "
+            "nor iliopsoas, which are this run's"
+        )
+    return text
+
+
 def tag(text: str) -> str:
     """A plain name, as of a folder."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,63}", text):
