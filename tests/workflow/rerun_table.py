@@ -25,6 +25,7 @@ OTHER = {
     **dict.fromkeys(("statistics.instance", "statistics.repeat_instance")),
     "withdrawals": ["w1_20260101.csv"],
     "other_methods": [{"name": "tool", "folder": "masks"}],
+    "vertebrae": {"folder": "masks", "preset": "verse"},
     "cohort.instances": [2, 3],
     "cohort.size": 4000,
     "cohort.age_groups": [[44, 60], [61, 82]],

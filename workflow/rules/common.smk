@@ -243,22 +243,32 @@ def shard_before(wildcards):
     return result(f"shards/{names[place]}/images_removed.json") if place >= 0 else []
 
 
-def masks_of_shard(wildcards):
-    """Whether another tool's masks of a shard came, went or were replaced."""
+def listed(wildcards, folder, patterns):
+    """Whether another tool's files of a shard came, went or were replaced."""
     # no argument `input`: Snakemake does not compare parameters that follow from inputs
     manifest = Path(shard_file("manifest.tsv").format(shard=wildcards.shard))
     if not manifest.exists():
         return None
-    from iliopsoas.masks import other_tools
+    from iliopsoas.masks.other_tools import file_of
 
-    method = OTHER_METHODS[wildcards.method]
-    patterns = {"left": method.left_file, "right": method.right_file}
     with open(manifest, newline="") as table:
-        found = [
-            other_tools.find(method.folder, patterns, row["eid"], row["instance"])
-            for row in csv.DictReader(table, delimiter="\t")
-        ]
-    return listing.of_files({path for paths in found for path in paths.values()})
+        return listing.of_files(
+            {
+                file_of(folder, pattern, row["eid"], row["instance"])
+                for row in csv.DictReader(table, delimiter="\t")
+                for pattern in patterns
+            }
+        )
+
+
+def masks_of_shard(wildcards):
+    method = OTHER_METHODS[wildcards.method]
+    return listed(wildcards, method.folder, [method.left_file, method.right_file])
+
+
+def vertebrae_of_shard(wildcards):
+    found = settings.vertebrae
+    return listed(wildcards, found.folder, [found.file]) if found else None
 
 
 def overlap_of_methods(wildcards):

@@ -29,6 +29,7 @@ from iliopsoas.config.sections import (
     Segmentation,
     Statistics,
     Training,
+    Vertebrae,
     Volumes,
     presets,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Release",
     "Run",
     "Section",
+    "Vertebrae",
     "load",
     "presets",
 ]
@@ -67,6 +69,9 @@ class Config(Section):
     training: Training = Training()
     segmentation: Segmentation = Segmentation()
     volumes: Volumes = Volumes()
+    vertebrae: Vertebrae | None = Field(
+        None, description="Vertebra masks of another tool; leave out for levels of our landmarks."
+    )
     qc: QualityControl = QualityControl()
     other_methods: list[OtherMethod] = Field(
         [], description="Masks of other tools, compared with this run's."

@@ -55,6 +55,8 @@ def _folders(config):
         mine |= {f"phenotypes of {release.name}": path for path in release.phenotypes}
         read[f"the annotations of {release.name}"] = release.annotations
     read |= {f"the masks of {method.name}": method.folder for method in config.other_methods}
+    if config.vertebrae:
+        read["vertebrae.folder"] = config.vertebrae.folder
     for key, paths in (
         ("withdrawals", config.withdrawals),
         ("cohort.exclusions", config.cohort.exclusions),

@@ -381,13 +381,69 @@ class QualityControl(Section):
 @cache
 def presets() -> dict[str, dict]:
     """Tools whose label numbers are known: preset -> a row of presets.tsv, labels as lists."""
-    text = resources.files(__package__).joinpath("presets.tsv").read_text(encoding="utf-8")
+    return _presets("presets.tsv", ("left", "right"))
+
+
+def _presets(name: str, numbers) -> dict[str, dict]:
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines(), delimiter="\t")
-    numbers = ("left", "right")
     return {
-        row["preset"]: row | {side: [int(n) for n in row[side].split(",")] for side in numbers}
+        row["preset"]: row | {key: [int(n) for n in row[key].split(",")] for key in numbers}
         for row in rows
     }
+
+
+@cache
+def vertebra_presets() -> dict[str, dict]:
+    """Tools whose numbers of L3 to L5 are known: preset -> a row of vertebra_presets.tsv."""
+    return _presets("vertebra_presets.tsv", ("L3", "L4", "L5"))
+
+
+class Vertebrae(Section):
+    """Vertebra masks of another tool, for the levels L3 to L4/5 in place of our landmarks."""
+
+    folder: LocalPath = Field(description="Folder of the tool's results.")
+    file: str = Field(
+        "{subject}.nii.gz",
+        description="Label image below the folder; {subject} stands for <EID>_<instance>, {eid} and"
+        " {instance} for its parts. Who has none keeps the levels of the landmarks.",
+    )
+    preset: str | None = Field(
+        None,
+        description="Tool whose label numbers are used, a name of"
+        " iliopsoas/config/vertebra_presets.tsv such as totalspineseg; else the labels below.",
+    )
+    l3: list[Count] = Field([], description="Label values that are L3.")
+    l4: list[Count] = Field([], description="Label values that are L4.")
+    l5: list[Count] = Field([], description="Label values that are L5.")
+
+    @property
+    def labels(self) -> dict[str, list[int]]:
+        """Vertebra to its label values."""
+        if self.preset:
+            return {name: vertebra_presets()[self.preset][name] for name in ("L3", "L4", "L5")}
+        return {"L3": self.l3, "L4": self.l4, "L5": self.l5}
+
+    @field_validator("file")
+    @classmethod
+    def _pattern(cls, pattern: str) -> str:
+        return values.file_pattern(pattern)
+
+    @model_validator(mode="after")
+    def _known_labels(self):
+        given = {name: numbers for name in ("l3", "l4", "l5") if (numbers := getattr(self, name))}
+        if self.preset:
+            if self.preset not in vertebra_presets():
+                raise ValueError(
+                    f"preset: expected one of {sorted(vertebra_presets())}, found {self.preset!r}"
+                )
+            if given:
+                raise ValueError(f"expected a preset or labels, found both: {sorted(given)}")
+        elif len(given) < 3:
+            raise ValueError(f"expected a preset, or l3, l4 and l5, found {sorted(given)}")
+        elif len(set().union(*given.values())) < sum(map(len, given.values())):
+            raise ValueError(f"l3, l4 and l5: expected different labels, found {given}")
+        return self
 
 
 class OtherMethod(Section):

@@ -88,10 +88,7 @@ def process_scan(
 
     decided, record["swaps_corrected"], regions = undo_exchanges(stations, planes, target)
     swaps.require_certain(decided, swap_margin)
-    record |= exchanges.record(regions)
-    record["swap_confidence"] = round(min(decided.confidence.values()), 4)
-    for unit, value in decided.confidence.items():
-        record[f"swap_confidence_{unit}"] = round(value, 4)
+    record |= exchanges.record(regions) | _swap_record(decided)
     watch("swaps")
 
     record |= _outline_record(decided.masks, stations, target)
@@ -184,6 +181,16 @@ def undo_exchanges(stations, planes: dict, target) -> tuple:
         decided = swaps.detect(stations, planes, target)
         corrected = sorted(set(corrected) ^ set(swaps.correct(planes, decided)))
     return decided, corrected, regions
+
+
+def _swap_record(decided: swaps.Swaps) -> dict:
+    """Margins of the decisions, and how much visible skin each rests on."""
+    record = {"swap_confidence": round(min(decided.confidence.values()), 4)}
+    for unit, value in decided.confidence.items():
+        record[f"swap_confidence_{unit}"] = round(value, 4)
+    for surface in decided.rims.values():
+        record |= {f"swap_patches_{unit}": n for unit, n in surface.patches().items()}
+    return record
 
 
 def _correct_stations(stations, planes: dict, bias_shrink: int) -> dict:

@@ -208,11 +208,11 @@ def estimate(
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
     numbers = ["jobs", "cpu_hours", "gpu_hours", "disk_gb", "files"]
     total = {"stage": "all", **table[numbers].sum(), "memory_gb": table["memory_gb"].max()}
-    unknown = table.loc[table["note"].fillna("").str.startswith("unknown"), "stage"]
+    unknown = table.loc[table["note"].astype(object).fillna("").str.startswith("unknown"), "stage"]
     if len(unknown):
         total["note"] = f"without {', '.join(unknown)}"
     table = pd.concat([table, pd.DataFrame([total])], ignore_index=True)
-    return table.assign(note=table["note"].fillna(""))
+    return table.assign(note=table["note"].astype(object).fillna(""))
 
 
 def _image_row(pilot: Pilot, stage: str, scans: int, shards: int, unknown: str) -> dict:

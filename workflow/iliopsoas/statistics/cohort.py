@@ -100,6 +100,8 @@ def measured(volumes: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
     numbers = columns + further + [trait.column for trait in TRAITS]
     numbers += [name for name in ("age_at_recruitment",) if name in table]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce").astype(float)
+    words = ["ethnicity", "handedness"]  # read as numbers where nobody has one
+    table[words] = table[words].astype(object)
     unknown = ~table["sex"].isin(SEXES)
     if unknown.any():
         found = sorted(table.loc[unknown, "sex"].astype(str).unique())

@@ -57,7 +57,7 @@ def read_paper(path) -> pd.DataFrame:
     paper = read_tsv(path, dtype={"value": str, "note": str, "unit": str, "sex": str})
     require(paper, COLUMNS, "resources/paper.tsv")
     text = ["place", "sex", "unit", "note"]
-    return paper.assign(**{name: paper[name].fillna("") for name in text})
+    return paper.assign(**{name: paper[name].astype(object).fillna("") for name in text})
 
 
 def _described(found, prefix, table, column):

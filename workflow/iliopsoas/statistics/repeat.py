@@ -10,7 +10,7 @@ from iliopsoas.files import KEY
 from iliopsoas.grid import SIDES
 from iliopsoas.statistics import hypotheses
 from iliopsoas.statistics.agreement import bland_altman
-from iliopsoas.statistics.cohort import MEASURES, SEXES, require
+from iliopsoas.statistics.cohort import FURTHER, MEASURES, SEXES, require
 from iliopsoas.statistics.disclosure import suppress_margins
 from iliopsoas.statistics.tables import describe
 from iliopsoas.status import Verdict
@@ -31,11 +31,12 @@ def pairs(table: pd.DataFrame, first=2, second=3) -> pd.DataFrame:
     -------
     DataFrame
         eid, sex, age and age_group at the first visit, years, and each measure with
-        suffixes _first and _second. Years are NaN where a date is missing or the second
-        visit is not later.
+        suffixes _first and _second; lean volume and fat fraction are NaN where they were not
+        measured. Years are NaN where a date is missing or the second visit is not later.
     """
-    columns = [measure.column for measure in MEASURES]
+    columns = [*(measure.column for measure in MEASURES), *FURTHER]
     keep = ["eid", "visit_date", *columns]
+    table = table.reindex(columns=list(dict.fromkeys([*table, *columns])))
     a = table[table["instance"] == str(first)]
     b = table[table["instance"] == str(second)]
     traits = a[["eid", "sex", "age", *(["age_group"] if "age_group" in a else [])]]

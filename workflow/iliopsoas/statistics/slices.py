@@ -61,6 +61,7 @@ class Profiles:
                     for name in profile.LUMBAR_SHARES
                 }
                 self.level_error = part["level_error_mm"].to_numpy(float)
+                self.level_source = part["level_source"].to_numpy(object)
 
     def at_height(self, height_mm, rows=slice(None)) -> np.ndarray:
         """Cross-section of both muscles at a height above the hips; NaN outside a muscle."""
@@ -113,12 +114,12 @@ def slices(profiles: pd.DataFrame | None, table: pd.DataFrame) -> pd.DataFrame:
         error_percent_per_cm, the root mean square error of the predicted volume when the slice
         lies one cm too high or too low; for heights and lumbar levels r_squared_misplaced, r
         squared when the level is off by a normal error of level_error_mm; best, where r squared
-        is largest on this axis.
+        is largest on this axis; level_source, where lumbar levels come from.
     """
     names = ["axis", "level", "sex", "n", "height_mm", "area_cm2", "area_cm2_sd", "r", "r_low",
              "r_high", "r_squared", "intercept_ml", "slope_ml_per_cm2", "residual_ml",
              "residual_percent", "area_change_percent_per_cm", "error_percent_per_cm",
-             "level_error_mm", "r_squared_misplaced", "best", "note"]  # fmt: skip
+             "level_error_mm", "level_source", "r_squared_misplaced", "best", "note"]  # fmt: skip
     if profiles is None or profiles.empty:
         row = {"axis": "none", "n": 0, "best": False, "note": "no profiles in this run"}
         return pd.DataFrame([row]).reindex(columns=names)
@@ -127,6 +128,7 @@ def slices(profiles: pd.DataFrame | None, table: pd.DataFrame) -> pd.DataFrame:
     for sex in SEXES:
         mine = found.sex == sex
         error = found.level_error[mine]
+        sources = " and ".join(sorted(set(found.level_source[mine][np.isfinite(error)])))
         error = float(np.nanmean(error)) if np.isfinite(error).any() else math.nan
         volume = found.volume_ml[mine]
 
@@ -149,12 +151,14 @@ def slices(profiles: pd.DataFrame | None, table: pd.DataFrame) -> pd.DataFrame:
         ]
         for axis, level, height, area in cases:
             row = {"axis": axis, "level": level, "sex": sex}
+            if axis == "lumbar":
+                row["level_source"] = sources
             row |= _level(area, volume, height, error if axis != "position" else math.nan)
             rows.append(row)
     result = pd.DataFrame(rows).reindex(columns=names)
     largest = result.groupby(["axis", "sex"])["r_squared"].transform("max")
     result["best"] = (result["r_squared"] == largest) & result["r_squared"].notna()
-    return result.assign(note=result["note"].fillna(""))
+    return result.assign(note=result["note"].astype(object).fillna(""))
 
 
 def _level(area_at, volume, height, error_mm) -> dict:

@@ -102,7 +102,7 @@ def table1(table: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
         "note",
     ]
     result = pd.DataFrame(rows).reindex(columns=columns)
-    return result.assign(note=result["note"].fillna(""))
+    return result.assign(note=result["note"].astype(object).fillna(""))
 
 
 def table1_formatted(exact: pd.DataFrame) -> pd.DataFrame:

@@ -70,7 +70,7 @@ def _histogram(values: pd.Series, sex: pd.Series) -> dict | None:
     edges = np.linspace(low, high, bins + 1)
     counts = {
         str(name): np.histogram(np.clip(group, low, high), edges)[0].tolist()
-        for name, group in known.groupby(sex.fillna("unknown"))
+        for name, group in known.groupby(sex.astype(object).fillna("unknown"))
     }
     return {"low": float(low), "high": float(high), "counts": counts}
 
