@@ -157,6 +157,26 @@ def test_another_tools_mask_that_was_replaced_is_noticed(trained):
     assert NOTHING in trained.call()
 
 
+def test_a_tool_with_a_command_draws_its_masks_shard_by_shard(trained):
+    tool = {"name": "drawn", "folder": "results/drawn", "command": "draw {input} {output}"}
+    trained.change("other_methods", [tool])
+    jobs = trained.jobs("--resources", "gpu=1")
+    for shard in ("r-0001", "r-0002"):
+        drawn, measured, compared = (
+            next(n for n, job in enumerate(jobs) if job.startswith(rule) and shard in job)
+            for rule in ("tool_shard", "other_masks_shard", "methods_shard")
+        )
+        assert drawn < measured < compared
+    assert not {job.split()[0] for job in jobs} & {"cohort", *SHARD, *NETWORK}
+    assert NOTHING in trained.call()
+    trained.change("other_methods", [tool | {"command": "draw --better {input} {output}"}])
+    rules = trained.rules()
+    assert rules >= {"tool_shard", "other_masks_shard", "other_volumes", "qc_flags"}
+    assert NOTHING in trained.call()
+    trained.change("other_methods", [])
+    trained.call()
+
+
 def test_an_added_shard_runs_alone(trained):
     trained.world["shards"]["r-0003"] = {"participants": 1, "annotated": 0, "digest": "three"}
     trained.change("cohort.size", 4999)
@@ -249,7 +269,7 @@ def test_exports_are_made_when_asked_for_and_follow_their_settings(trained):
     trained.change("export.ids", "eids")
     assert trained.rules("export_bids", "export_phenotypes") == {"export_bids"}
     trained.change("export.measures", ["total_ml"])
-    assert NOTHING in trained.call()
+    assert trained.rules() == {"summary", "report"}, "the configuration is written down"
     assert trained.rules("export_bids", "export_phenotypes") == {"export_phenotypes"}
 
 

@@ -13,6 +13,7 @@ STAGES = {
     "training": 1,
     "segment": 2,
     "volumes": 5,
+    "tool": 1,
     "methods": 1,
     "qc": 4,
     "statistics": 4,

@@ -140,6 +140,11 @@ class Dixon(Section):
         description="Largest component of an axis' unit direction across the patient's axes;"
         " 0.005 moves the edge of the field of view by 1.25 mm.",
     )
+    contrasts: Unique[Literal["in_phase", "fat_fraction"]] = Field(
+        [],
+        description="Further stitched images for other tools, on the water image's grid:"
+        " in_phase.nii.gz, and fat_fraction.nii.gz in percent, 0 outside the body.",
+    )
 
 
 class Landmarks(Section):
@@ -452,7 +457,19 @@ class OtherMethod(Section):
     name: Annotated[str, AfterValidator(values.method_name)] = Field(
         description="Name in tables and folders, such as totalsegmentator."
     )
-    folder: LocalPath = Field(description="Folder of the tool's results.")
+    folder: LocalPath = Field(
+        description="Folder of the tool's results; with a command it is filled."
+    )
+    command: Annotated[str, AfterValidator(values.tool_command)] | None = Field(
+        None,
+        description="Shell command that draws the masks: {input} and {output} stand for one"
+        " participant's image and mask (or folder of masks, where the sides have files of their"
+        " own), or {inputs} and {outputs} for folders of many. Empty: the masks are there.",
+    )
+    contrast: Literal["water", "fat", "in_phase", "fat_fraction"] = Field(
+        "water",
+        description="Image that the command gets; the last two need `dixon: contrasts`.",
+    )
     left_file: str = Field(
         "{subject}.nii.gz",
         description="File below the folder that holds the left muscle; {subject} stands for "
