@@ -43,6 +43,7 @@ OTHER = {
     "release_tag": "first",
     "run.retry": ["station_missing"],
     "run.scratch": "/tmp",
+    "run.copies": "/tmp",
     "training.sweep_rates": [0.01],
     "training.start": "weights.h5",
 }

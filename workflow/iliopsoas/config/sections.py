@@ -639,6 +639,11 @@ class Run(Section):
         description="Folder on a node's own disk where crops are built before they are copied to"
         " the results; variables such as $TMPDIR are resolved on the node.",
     )
+    copies: NodePath | None = Field(
+        None,
+        description="Folder on the machine's own disk with copies of zips, by their names; a zip"
+        " with a copy there is read from it. `profiles/rap/worker.sh` sets and fills it.",
+    )
     retry: list[Verdict] = Field(
         [],
         description="Verdicts, besides failures of the machine, that are tried again whenever"

@@ -1,10 +1,11 @@
 """Zips to stitched images, shard by shard."""
 
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 
-from iliopsoas import files
+from iliopsoas import files, machine
 from iliopsoas.config import Run
 from iliopsoas.stages import images
 from iliopsoas.stages.ledger import Ledger
@@ -20,6 +21,14 @@ def participant(folder, scan: str, content: str, parameters: dict) -> dict:
     further = images.bytes_of_contrasts(folder, result.contrasts)
     record = {"scan_sha256": files.sha256(scan), "scan_content": content} | result.record
     return record | ({"contrast_bytes": further} if further else {})
+
+
+def local_copy(scan: str, copies: str | None) -> str:
+    """The copy of a zip in the folder `copies`, where there is one; else the zip itself."""
+    if copies:
+        copy = Path(machine.expand(copies)) / Path(scan).name
+        return str(copy) if copy.exists() else scan
+    return scan
 
 
 def run(
@@ -39,7 +48,8 @@ def run(
         The section dixon of the configuration.
     processes : int
     options : config.Run
-        With ``keep`` "results", images that were removed after their use count as done.
+        With ``keep`` "results", images that were removed after their use count as done;
+        ``copies`` is where copies of zips may lie.
 
     Notes
     -----
@@ -49,12 +59,13 @@ def run(
     from iliopsoas.ukb.fingerprint import content_fingerprint
 
     def inputs(row, earlier):
-        content = content_fingerprint(row.scan)
+        scan = local_copy(row.scan, options.copies)
+        content = content_fingerprint(scan)
         if content == "missing" and earlier:
             # a scan that is not mounted today does not undo its results
             content = earlier.get("scan_content") or content
         images.follow(files.subject_folder(results, row.eid, row.instance), row.scan, content)
-        return content, {"scan": row.scan, "content": content, "parameters": parameters}
+        return content, {"scan": scan, "content": content, "parameters": parameters}
 
     contrasts = parameters.get("contrasts", [])
     earlier = Ledger(ledger).rows()
