@@ -124,7 +124,13 @@ def after_folds():
         raise IncompleteCheckpointException(folds.rule, folds.output[0])
 
 
-AFTER_MODEL = {"segment.tsv", "volumes.tsv", "profiles.tsv", "images_removed.json"}
+AFTER_MODEL = {
+    "segment.tsv",
+    "volumes.tsv",
+    "profiles.tsv",
+    "methods.tsv",
+    "images_removed.json",
+}
 
 
 def every_shard(name):
@@ -237,6 +243,19 @@ def shard_before(wildcards):
     return result(f"shards/{names[place]}/images_removed.json") if place >= 0 else []
 
 
+def drawn_here(wildcards):
+    """The ledger of the command that draws another tool's masks, where it has one."""
+    if OTHER_METHODS[wildcards.method].command:
+        return shard_file("tool/{method}.tsv")
+    return []
+
+
+def drawn_elsewhere(wildcards):
+    """The folder of another tool's masks that are there already."""
+    method = OTHER_METHODS[wildcards.method]
+    return [] if method.command else method.folder
+
+
 def listed(wildcards, folder, patterns):
     """Whether another tool's files of a shard came, went or were replaced."""
     # no argument `input`: Snakemake does not compare parameters that follow from inputs
@@ -257,12 +276,19 @@ def listed(wildcards, folder, patterns):
 
 def masks_of_shard(wildcards):
     method = OTHER_METHODS[wildcards.method]
+    if method.command:  # its ledger says so
+        return None
     return listed(wildcards, method.folder, [method.left_file, method.right_file])
 
 
 def vertebrae_of_shard(wildcards):
     found = settings.vertebrae
     return listed(wildcards, found.folder, [found.file]) if found else None
+
+
+def overlap_of_methods(wildcards):
+    """How well every shard's masks agree with those of other tools, where there are any."""
+    return every_shard("methods.tsv")(wildcards) if settings.other_methods else []
 
 
 def recovery_summary(wildcards):

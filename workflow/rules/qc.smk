@@ -12,6 +12,7 @@ rule qc_flags:
         crops=every_shard("crops.tsv"),
         segment=every_shard("segment.tsv"),
         volumes=every_shard("volumes.tsv"),
+        methods=overlap_of_methods,
         quality_rows=quality_rows_of_folds,
         decisions=review_decisions,
     output:
