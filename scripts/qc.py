@@ -12,7 +12,8 @@ from iliopsoas.versions import IMAGE_STAGES
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]) as log:
         rows = [files.read_tsv(path) for path in snakemake.input.get("quality_rows", [])]
-        stages = [*IMAGE_STAGES, *(["opinion"] if snakemake.input.get("opinion") else [])]
+        further = [name for name in ("opinion", "methods") if snakemake.input.get(name)]
+        stages = [*IMAGE_STAGES, *further]
         found = judge(
             files.read_tsv(snakemake.input.sample),
             files.read_tsv(snakemake.input.measured),

@@ -215,7 +215,7 @@ def look_at_measures(attack: Attack, world: World, found: dict) -> None:
             attack.want("change", people)
     # everyone with profiles has both muscles at the middle, some at the ends
     for row in found["slices"].to_dict("records"):
-        if row["axis"] == "mm" and pd.notna(row["n"]):
+        if row["axis"] == "mm" and pd.notna(row["intercept_ml"]):
             whole = world.has("total_ml") & world.sex(row["sex"])
             people = whole & world.reaches(float(row["level"]))
             attack.guess(people, row["intercept_ml"], "total_ml")
@@ -315,6 +315,8 @@ def profiles_of(volumes, sample, seed) -> pd.DataFrame:
     people = good.merge(sample[["eid", "instance", "height_cm"]], on=["eid", "instance"])
     people["height_cm"] = people["height_cm"].fillna(170)
     made = paper_profiles(people.assign(fat_fraction_percent=6.0), seed=seed)
+    short = np.random.default_rng(seed).random(len(made)) < 0.03
+    made.loc[short, "span_mm"] *= 0.7
     return made.astype({"eid": str, "instance": str})
 
 

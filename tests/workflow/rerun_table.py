@@ -38,6 +38,8 @@ OTHER = {
     "landmarks.atlas": "atlas",
     "egress.folder": "egress",
     "egress.also": ["note.txt"],
+    "export.measures": ["total_ml"],
+    "dixon.contrasts": ["in_phase"],
     "release_tag": "first",
     "run.retry": ["station_missing"],
     "run.scratch": "/tmp",

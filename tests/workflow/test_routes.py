@@ -161,6 +161,53 @@ def test_masks_of_another_tool(route):
     )
 
 
+# draws a box on either side of the body, whoever it is, and fails on the second of a folder
+BOXES = """
+import pathlib, sys, nibabel, numpy
+for path in sorted(pathlib.Path(sys.argv[1]).iterdir())[:1]:
+    image = nibabel.load(path)
+    labels = numpy.zeros(image.shape, "uint8")
+    labels[150:170, 80:100, 140:200], labels[54:74, 80:100, 140:200] = 1, 2
+    nibabel.save(nibabel.Nifti1Image(labels, image.affine), pathlib.Path(sys.argv[2], path.name))
+sys.exit("no memory left")
+"""
+
+
+def test_masks_that_a_tools_command_draws_here_and_exports(route):
+    (route.folder / "boxes.py").write_text(BOXES)
+    command = f"'{sys.executable}' '{route.folder}/boxes.py' {{inputs}} {{outputs}}"
+    route.settings["dixon"] = route.settings["dixon"] | {"contrasts": ["in_phase"]}
+    route.settings["run"] = {"max_failed_share": 0.5, "max_machine_failures": 1}
+    route.settings["other_methods"] = [
+        {"name": "truth", "folder": "phantom/truth"},
+        {"name": "boxes", "folder": "results/boxes", "command": command, "contrast": "in_phase"},
+    ]
+    before = route.modified("subjects/*/*/iliopsoas.nii.gz")
+    measured = to_its_end(route).query("status == 'ok'")
+    assert route.modified("subjects/*/*/iliopsoas.nii.gz") == before
+    assert len(list(route.results.glob("subjects/*/*/in_phase.nii.gz"))) >= len(measured)
+    drawn = files.read_tsv(route.results / "other/boxes/volumes.tsv")
+    shards = len(list(route.results.glob("shards/*/tool/boxes.tsv")))
+    counts = drawn["status"].value_counts()
+    assert counts["ok"] == shards == 2
+    assert counts["tool_failed"] == len(measured) - shards
+    overlap = files.read_tsv(route.results / "statistics/method_overlap.tsv")
+    assert len(overlap) == 3 * 2
+    assert set(overlap.query("method_b == 'truth'")["n"]) <= {len(measured), len(measured) - 1}
+    raised = files.read_tsv(route.results / "qc/summary.tsv").set_index("flag")["evaluated"]
+    assert raised["methods_disagree"] == len(measured)
+    route.run("export_bids", "export_phenotypes")
+    exported = route.results / "individual_level"
+    masks = list(exported.glob("bids/sub-*/ses-*/anat/*_seg-iliopsoas_dseg.nii.gz"))
+    assert len(masks) == len(measured)
+    assert len(list(exported.glob("bids/sub-*/ses-*/anat/*_seg-boxes_dseg.nii.gz"))) == shards
+    names = {path.name[4:].split("_")[0] for path in masks}
+    assert names.isdisjoint(measured["eid"])
+    phenotypes = pd.read_csv(exported / "phenotypes/regenie.txt", sep=" ")
+    assert phenotypes["total_ml"].notna().sum() == (measured["instance"] == "2").sum()
+    assert NOTHING in route.run("export_bids", "export_phenotypes")
+
+
 def test_images_not_kept_and_then_the_zips_are_gone(route):
     before = volumes(route)
     route.settings["run"]["keep"] = "results"

@@ -14,10 +14,13 @@ STAGES = {
     "segment": 2,
     "opinion": 1,
     "volumes": 5,
-    "qc": 3,
-    "statistics": 3,
+    "tool": 1,
+    "methods": 1,
+    "qc": 4,
+    "statistics": 4,
     "figures": 2,
     "egress": 3,
+    "export": 1,
 }
 # those of a participant's images, each of which reads the one before it
 IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")

@@ -14,14 +14,9 @@ from iliopsoas.ukb import listing
 CORES = workflow.resource_settings.cores
 MOST = {"image": 16, "network": 8}
 # CPU-seconds of a scan in each stage on a slow core, for the time that jobs ask for on a cluster
-SECONDS = {
-    "dixon": 20,
-    "landmarks": 5,
-    "crops": 5,
-    "segment": 60,
-    "opinion": 10,
-    "volumes": 10,
-}
+SECONDS = {"dixon": 20, "landmarks": 5, "crops": 5, "segment": 60, "volumes": 10}
+SECONDS |= {"tool": 240}  # a guess: tools differ, and most are meant for a GPU
+SECONDS |= {"opinion": 10}
 
 
 def threads_for(kind):
@@ -143,6 +138,7 @@ AFTER_MODEL = {
     "opinion.tsv",
     "volumes.tsv",
     "profiles.tsv",
+    "methods.tsv",
     "images_removed.json",
 }
 
@@ -253,6 +249,19 @@ def shard_before(wildcards):
     return result(f"shards/{names[place]}/images_removed.json") if place >= 0 else []
 
 
+def drawn_here(wildcards):
+    """The ledger of the command that draws another tool's masks, where it has one."""
+    if OTHER_METHODS[wildcards.method].command:
+        return shard_file("tool/{method}.tsv")
+    return []
+
+
+def drawn_elsewhere(wildcards):
+    """The folder of another tool's masks that are there already."""
+    method = OTHER_METHODS[wildcards.method]
+    return [] if method.command else method.folder
+
+
 def listed(wildcards, folder, patterns):
     """Whether another tool's files of a shard came, went or were replaced."""
     # no argument `input`: Snakemake does not compare parameters that follow from inputs
@@ -273,12 +282,19 @@ def listed(wildcards, folder, patterns):
 
 def masks_of_shard(wildcards):
     method = OTHER_METHODS[wildcards.method]
+    if method.command:  # its ledger says so
+        return None
     return listed(wildcards, method.folder, [method.left_file, method.right_file])
 
 
 def vertebrae_of_shard(wildcards):
     found = settings.vertebrae
     return listed(wildcards, found.folder, [found.file]) if found else None
+
+
+def overlap_of_methods(wildcards):
+    """How well every shard's masks agree with those of other tools, where there are any."""
+    return every_shard("methods.tsv")(wildcards) if settings.other_methods else []
 
 
 def recovery_summary(wildcards):

@@ -13,6 +13,7 @@ rule qc_flags:
         segment=every_shard("segment.tsv"),
         volumes=every_shard("volumes.tsv"),
         opinion=every_shard("opinion.tsv") if settings.qc.second_opinion else [],
+        methods=overlap_of_methods,
         quality_rows=expand(result("model/{judged}/quality.tsv"), judged=JUDGED),
         decisions=review_decisions,
     output:

@@ -17,6 +17,7 @@ rule statistics:
         quality=result("qc/quality.tsv"),
         paper=workflow.source_path("../../resources/paper.tsv"),
         others=expand(result("other/{method}/volumes.tsv"), method=OTHER_METHODS),
+        methods=overlap_of_methods,
     output:
         **{name: result(f"statistics/{name}.tsv") for name in STATISTICS},
         **{

@@ -17,6 +17,7 @@ from iliopsoas.config.sections import (
     Crops,
     Dixon,
     Egress,
+    Export,
     Figures,
     Landmarks,
     Network,
@@ -78,6 +79,7 @@ class Config(Section):
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     egress: Egress = Egress()
+    export: Export = Export()
     run: Run = Run()
 
     @model_validator(mode="after")

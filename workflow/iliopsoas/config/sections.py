@@ -140,6 +140,11 @@ class Dixon(Section):
         description="Largest component of an axis' unit direction across the patient's axes;"
         " 0.005 moves the edge of the field of view by 1.25 mm.",
     )
+    contrasts: Unique[Literal["in_phase", "fat_fraction"]] = Field(
+        [],
+        description="Further stitched images for other tools, on the water image's grid:"
+        " in_phase.nii.gz, and fat_fraction.nii.gz in percent, 0 outside the body.",
+    )
 
 
 class Landmarks(Section):
@@ -360,6 +365,9 @@ class QualityControl(Section):
     )
     min_probability: Share = Field(0.8, description="Mean network output inside the mask.")
     min_predicted_dice: Share = Field(0.8, description="Dice predicted by the quality model.")
+    min_methods_dice: Share = Field(
+        0.6, description="Dice with the masks of other_methods, the median of several."
+    )
     quality_coverage: Annotated[float, Field(gt=0.5, lt=1)] = Field(
         0.95, description="Coverage of the predicted volume error's interval and the Dice bound."
     )
@@ -458,10 +466,22 @@ class Vertebrae(Section):
 class OtherMethod(Section):
     """Iliopsoas masks of another tool, measured and judged like this run's."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+    name: Annotated[str, AfterValidator(values.method_name)] = Field(
         description="Name in tables and folders, such as totalsegmentator."
     )
-    folder: LocalPath = Field(description="Folder of the tool's results.")
+    folder: LocalPath = Field(
+        description="Folder of the tool's results; with a command it is filled."
+    )
+    command: Annotated[str, AfterValidator(values.tool_command)] | None = Field(
+        None,
+        description="Shell command that draws the masks: {input} and {output} stand for one"
+        " participant's image and mask (or folder of masks, where the sides have files of their"
+        " own), or {inputs} and {outputs} for folders of many. Empty: the masks are there.",
+    )
+    contrast: Literal["water", "fat", "in_phase", "fat_fraction"] = Field(
+        "water",
+        description="Image that the command gets; the last two need `dixon: contrasts`.",
+    )
     left_file: str = Field(
         "{subject}.nii.gz",
         description="File below the folder that holds the left muscle; {subject} stands for "
@@ -578,6 +598,27 @@ class Egress(Section):
         10.0,
         description="Largest size of the folder in MB; figures get fewer dots, then lose their SVG,"
         " until it fits.",
+    )
+
+
+class Export(Section):
+    """Results in other programs' formats, see docs/other-tools.md."""
+
+    measures: Unique[str] = Field(
+        [
+            *("total_ml", "left_ml", "right_ml", "difference_ml", "imi_ml_m2", "lean_ml"),
+            "fat_fraction_percent",
+        ],
+        min_length=1,
+        description="Columns of volumes.tsv that become phenotypes, at visit statistics.instance.",
+    )
+    ids: Literal["pseudonyms", "eids"] = Field(
+        "pseudonyms",
+        description="What participants are called in the BIDS export: numbers whose key is"
+        " `cohort/pseudonyms.tsv`, or their EIDs.",
+    )
+    images: bool = Field(
+        False, description="Stitched images in the BIDS export too, not only masks."
     )
 
 

@@ -419,6 +419,17 @@ def second_opinion(cohort):
     return cohort.worst("opinion.{side}_second_dice", lowest=True)
 
 
+@check(
+    "min_methods_dice", "review", "Dice",
+    "this mask's Dice with another tool's is {value:.2f}; limit {limit:.2f}",
+    "a start; then the cohort's: tools draw different borders, so that only a fall below what they "
+    "usually reach says anything", relative=True,
+)  # fmt: skip
+def methods_disagree(cohort):
+    """Dice of this run's mask with the masks of `other_methods`, their median, the worse side."""
+    return cohort.worst("methods.dice_own_{side}", lowest=True)
+
+
 # --- the volumes ---------------------------------------------------------------------------------
 
 

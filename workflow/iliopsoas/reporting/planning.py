@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from iliopsoas import files
-from iliopsoas.stages.images import LARGE
+from iliopsoas.stages.images import CONTRASTS, LARGE
 from iliopsoas.status import InputError
 from iliopsoas.versions import IMAGE_STAGES
 
@@ -136,7 +136,7 @@ def _sizes(results: Path) -> dict[str, int]:
             continue
         parts = path.relative_to(results).parts
         kind = {"subjects": "subject", "model": "model"}.get(parts[0], "other")
-        if kind == "subject" and path.name in LARGE:
+        if kind == "subject" and path.name in (*LARGE, *CONTRASTS.values()):
             kind = "image"
         of_shard = parts[0] == "shards" and len(parts) > 2
         if of_shard or (parts[0] in {"logs", "benchmarks"} and parts[1] in IMAGE_STAGES):

@@ -44,6 +44,7 @@ MACHINE = {
     Verdict.OUT_OF_MEMORY,
     Verdict.SCAN_MISSING,
     Verdict.EARLIER_OUTPUT_LOST,
+    Verdict.TOOL_FAILED,
 }
 NO_DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # full, read-only, over the quota
 FEW = 5  # so many failures of the machine can be chance, whatever their share
@@ -471,16 +472,20 @@ def ask_again(results, retry=()) -> pd.DataFrame:
     DataFrame
         stage, verdict, participants.
     """
-    again, found, stages = {*MACHINE, *retry}, [], (*IMAGE_STAGES, "opinion")
-    for number, stage in enumerate(stages):
+    again, found = {*MACHINE, *retry}, []
+    for number, stage in enumerate((*IMAGE_STAGES, "opinion", "tool/*", "other/*")):
         for path in sorted(Path(results).glob(f"shards/*/{stage}.tsv")):
             verdicts = files.read_tsv(path, usecols=["verdict"])["verdict"]
             failed = verdicts[verdicts.isin(again)]
             if failed.empty:
                 continue
-            found.append(pd.DataFrame({"stage": stage, "verdict": failed}))
+            shard = path.relative_to(results).parts[1]
+            name = path.relative_to(Path(results) / "shards" / shard).with_suffix("").as_posix()
+            found.append(pd.DataFrame({"stage": name, "verdict": failed}))
             lost = (failed == Verdict.EARLIER_OUTPUT_LOST).any()
-            for name in stages[0 if lost else number : number + 1]:  # who made what was lost
-                Ledger(path.with_name(f"{name}.tsv")).reopen()
+            # who made what was lost: the stages before, of which dixon alone is before a tool
+            before = IMAGE_STAGES[:number] if number <= len(IMAGE_STAGES) else IMAGE_STAGES[:1]
+            for again_too in (*(before if lost else ()), name):
+                Ledger(Path(results) / "shards" / shard / f"{again_too}.tsv").reopen()
     table = pd.concat([pd.DataFrame(columns=["stage", "verdict"]), *found])
     return table.groupby(["stage", "verdict"], sort=False).size().reset_index(name="participants")
