@@ -15,6 +15,7 @@ CORES = workflow.resource_settings.cores
 MOST = {"image": 16, "network": 8}
 # CPU-seconds of a scan in each stage on a slow core, for the time that jobs ask for on a cluster
 SECONDS = {"dixon": 20, "landmarks": 5, "crops": 5, "segment": 60, "volumes": 10}
+SECONDS |= {"tool": 240}  # a guess: tools differ, and most are meant for a GPU
 
 
 def threads_for(kind):

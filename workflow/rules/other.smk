@@ -19,8 +19,7 @@ rule tool_shard:
     resources:
         gpu=1,
         mem_mb=growing(24000),
-        runtime=lambda wildcards, attempt: attempt
-        * (30 + 2 * participants_of(wildcards.shard)),
+        runtime=minutes_for("tool"),
     params:
         version=version_of("tool"),
         method=lambda wildcards: OTHER_METHODS[wildcards.method].model_dump(
