@@ -4,7 +4,8 @@ import numpy as np
 
 from iliopsoas import grid, starter
 from iliopsoas.masks.opinion import OPINION, surface_distance
-from iliopsoas.network.segmentation.masks import certainty, dice, post_process
+from iliopsoas.masks.overlap import dice
+from iliopsoas.network.segmentation.masks import certainty, post_process
 from iliopsoas.network.segmentation.segmenter import Segmenter
 
 
