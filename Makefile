@@ -13,7 +13,7 @@ WITH_TOOLS := PATH="$(CURDIR)/$(BIN):$$PATH"
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONWARNINGS ?= ignore::SyntaxWarning
 
-.PHONY: help env demo demo-full paper starter plan example test test-all lint format docs lock config-docs clean egress hooks drift freeze
+.PHONY: help env demo demo-full paper starter starter-rows plan example test test-all lint format docs lock config-docs clean egress hooks drift freeze
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,9 @@ paper: env ## The paper's tables and figures of 5,000 synthetic rows drawn with 
 
 starter: env ## Train the starter network again from its seeds, for hours; goes on where it was stopped
 	$(BIN)/python -m iliopsoas.network.starter
+
+starter-rows: env ## What quality is predicted from with a second opinion of the starter network, again
+	$(BIN)/python -m iliopsoas.qc.opinion_rows
 
 plan: env ## CPU-hours, GPU-hours, disk and files of CONFIG, from the results of a PILOT
 	$(BIN)/iliopsoas plan $(CONFIG) --pilot $(PILOT)

@@ -30,8 +30,8 @@ from iliopsoas import files, grid
 from iliopsoas import landmarks as joints
 from iliopsoas.crops import crop
 from iliopsoas.masks import volumes
+from iliopsoas.masks.overlap import dice
 from iliopsoas.network import segmentation
-from iliopsoas.network.segmentation.masks import dice
 from iliopsoas.phantom.acquisition import FIRST_SLICE_MM, GEOMETRY
 from iliopsoas.qc import evidence, quality
 from iliopsoas.qc.judge import judge

@@ -7,6 +7,7 @@ from iliopsoas.stages import learning, ledger
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
+        decided = snakemake.input.get("decided")
         learning.export_for_annotation(
             files.read_tsv(snakemake.input.sample),
             ledger.read_all({"dixon": snakemake.input.dixon})["dixon"],
@@ -16,4 +17,5 @@ if __name__ == "__main__":  # worker processes import this file
             weights=snakemake.input.weights,
             parameters=snakemake.params.parameters | {"batch_size": 2},
             crop=snakemake.params.crop,
+            decided=files.read_tsv(decided) if decided else None,
         )

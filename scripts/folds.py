@@ -9,6 +9,6 @@ if __name__ == "__main__":  # worker processes import this file
             snakemake.input.manifests,
             snakemake.input.ledgers,
             snakemake.input.crops,
-            **snakemake.params.deal,
+            **(snakemake.params.deal or {}),
         )
         files.write_tsv(snakemake.output.folds, table)

@@ -15,4 +15,5 @@ if __name__ == "__main__":  # worker processes import this file
             version=snakemake.params.version,
             processes=snakemake.threads,
             options=config.load(snakemake.config).run,
+            tool=snakemake.input.tool or None,
         )

@@ -12,10 +12,12 @@ from iliopsoas.versions import IMAGE_STAGES
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]) as log:
         rows = [files.read_tsv(path) for path in snakemake.input.get("quality_rows", [])]
+        further = [name for name in ("opinion", "methods") if snakemake.input.get(name)]
+        stages = [*IMAGE_STAGES, *further]
         found = judge(
             files.read_tsv(snakemake.input.sample),
             files.read_tsv(snakemake.input.measured),
-            ledger.read_all({stage: snakemake.input[stage] for stage in IMAGE_STAGES}),
+            ledger.read_all({stage: snakemake.input[stage] for stage in stages}),
             snakemake.params.qc,
             list(snakemake.input.decisions) or None,
             pd.concat(rows) if rows else None,

@@ -6,12 +6,13 @@ from iliopsoas.stages import learning
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
         speed = {"batch_size": config.load(snakemake.config).segmentation.batch_size}
+        chosen = learning.threshold(snakemake.input.get("thresholds"), snakemake.wildcards.judged)
         table = learning.quality_rows(
             snakemake.input.folds,
             snakemake.input.crops,
             snakemake.input.weights,
-            fold=int(snakemake.wildcards.fold),
-            parameters=snakemake.params.parameters | speed,
+            fold=learning.fold_of(snakemake.wildcards.judged),
+            parameters=snakemake.params.parameters | speed | chosen,
             crop=snakemake.params.crop,
             seed=snakemake.params.seed,
         )

@@ -1,10 +1,11 @@
 """Every table and test of the paper."""
 
 from iliopsoas import files, logs, statistics
-from iliopsoas.stages import analysis
+from iliopsoas.stages import analysis, ledger
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
+        methods = snakemake.input.methods
         folds = snakemake.input.get("cross_validation")
         statistics.run_all(
             analysis.accepted(
@@ -23,4 +24,5 @@ if __name__ == "__main__":  # worker processes import this file
             },
             files.read_tsv(snakemake.input.profiles),
             files.read_tsv(snakemake.input.quality),
+            ledger.read_all({"methods": methods})["methods"] if methods else None,
         )

@@ -5,6 +5,7 @@ from iliopsoas.stages import volumes
 
 if __name__ == "__main__":  # worker processes import this file
     with logs.to_file(snakemake.log[0]):
+        settings = config.load(snakemake.config)
         ledger = volumes.run(
             snakemake.input.manifest,
             snakemake.input.segment,
@@ -13,7 +14,8 @@ if __name__ == "__main__":  # worker processes import this file
             version=snakemake.params.version,
             parameters=snakemake.params.volumes,
             processes=snakemake.threads,
-            options=config.load(snakemake.config).run,
+            options=settings.run,
+            vertebrae=settings.vertebrae,
         )
         found = volumes.profiles(ledger, results=snakemake.params.results)
         files.write_tsv(snakemake.output.profiles, found)

@@ -1,10 +1,14 @@
 """Fixtures every test folder shares."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+for name in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # `make test` is no parent of a test's own make
+    os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -1,64 +1,29 @@
 #!/usr/bin/env bash
-# One machine's part of a cohort where machines share no disk (UK Biobank's platform; docs/rap.md):
-#   worker.sh cohort  CONFIG                        draws the cohort      -> cohort.tar
-#   worker.sh shards  CONFIG K N cohort.tar ...     the K-th of N parts   -> worker-K.tar
-#   worker.sh collect CONFIG cohort.tar worker-*.tar ...   what is left, from tables to report
-# CONFIG says where the data lie; RESULTS (default: results) is its results folder. Everything is
-# written below the working folder. Archives keep times, by which Snakemake knows what is done.
+# One machine's part of a cohort where machines share no disk and may be taken away (UK Biobank's
+# platform; docs/rap.md). STORE is a folder of the project, for this run alone:
+#   worker.sh cohort  CONFIG STORE               draws the cohort
+#   worker.sh shards  CONFIG STORE K N           the K-th of N parts, shard by shard
+#   worker.sh collect CONFIG STORE [TARGET ...]  what is left, from tables to report
+# Work is done below the working folder; shards and collect take --every SECONDS, between two
+# uploads of a shard in work. `dx` must be there, logged in or inside a job.
 set -euo pipefail
 
-usage() {
-  sed -n '2,7s/^# \{0,1\}//p' "$0"
-  exit 2
-}
-[ $# -ge 2 ] || usage
-step=$1 config=$2
-shift 2
-results=${RESULTS:-results}
+root=$(cd "$(dirname "$0")/../.." && pwd)
 # weights may lie on a mount that knows no locks
 export HDF5_USE_FILE_LOCKING=${HDF5_USE_FILE_LOCKING:-BEST_EFFORT}
-root=$(cd "$(dirname "$0")/../.." && pwd)
+cores=${CORES:-$(nproc)}
 
-run() { # targets first: --configfile takes every name after it
-  snakemake "$@" --snakefile "$root/Snakefile" --workflow-profile "$root/profiles/rap" \
-    --configfile "$config"
-}
-unpack() { for archive in "$@"; do tar -xf "$archive"; done; }
-# written under another name first: an archive of that name is whole
-pack() {
-  local archive=$1
-  shift
-  tar -cf "$archive.partial" "$@" && mv "$archive.partial" "$archive"
-}
-
-case $step in
-cohort)
-  run cohort
-  pack cohort.tar "$results"
-  ;;
-shards)
-  [ $# -ge 3 ] || usage
-  part=$1 parts=$2
-  shift 2
-  unpack "$@"
-  # every N-th shard; --batch cannot tell, since a checkpoint names the shards
-  mapfile -t targets < <(awk -F '\t' -v part="$part" -v parts="$parts" -v results="$results" \
-    'NR > 1 && (NR - 2) % parts == part - 1 { print results "/shards/" $1 "/volumes.tsv" }' \
-    "$results/cohort/shards.tsv")
-  if [ ${#targets[@]} = 0 ]; then
-    echo "part $part of $parts has no shard: there are fewer shards than parts" >&2
-    exit 2
-  fi
-  status=0
-  run "${targets[@]}" || status=$?
-  # what is done is kept, whatever became of the rest; the cohort's own files have one source
-  pack "worker-$part.tar" --exclude="$results/cohort" --exclude=manifest.tsv "$results"
-  exit "$status"
-  ;;
-collect)
-  [ $# -ge 2 ] || usage
-  unpack "$@"
-  run "${TARGET:-all}"
-  ;;
-*) usage ;;
-esac
+if [ $# -lt 3 ]; then
+  sed -n '2,8s/^# \{0,1\}//p' "$0"
+  exit 2
+fi
+# a cohort is drawn anew, whatever is there: what an earlier machine saw is not on this one
+force=()
+[ "$1" != cohort ] || force=(--forcerun cohort)
+# One shard at a time has all cores; no shard waits for another's images, which may be elsewhere.
+# A killed worker's lock on the folder would stop the next one, which has a lock of its own.
+exec python -m iliopsoas.rap "$@" -- \
+  snakemake "{targets}" --snakefile "$root/Snakefile" --workflow-profile "$root/profiles/rap" \
+  "${force[@]}" --configfile "$2" --config 'run={"copies": "{copies}", "shards_in_work": 1000000000}' --nolock \
+  --set-threads "dixon_shard=$cores" "landmarks_shard=$cores" "crops_shard=$cores" \
+  "segment_shard=$cores" "volumes_shard=$cores"

@@ -142,7 +142,7 @@ def checkout(stand_ins, tmp_path):
         for name in ("Snakefile", "Makefile", "pyproject.toml"):
             folder.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, folder)
-        for name in ("workflow", "scripts", "config", "profiles", "envs", "resources"):
+        for name in ("workflow", "scripts", "config", "profiles", "envs", "resources", "tests/rap"):
             made = ("phantom", "example", "weights") if name == "resources" else ()
             skipped = shutil.ignore_patterns("__pycache__", *made)
             shutil.copytree(ROOT / name, folder / name, ignore=skipped)

@@ -72,12 +72,18 @@ for (name in names(cases)) {
   at <- c(1, 7, 100, 500)
   values <- as.list(drop(x %*% coef(location))[at]); names(values) <- paste0("location_", at)
   do.call(note, c(list("centiles", name), values))
+  shares <- c(0.5, 1, 2, 3, 5, 7.5, seq(10, 90, 5), 92.5, 95, 97, 98, 99, 99.5) / 100
+  shares <- shares[nrow(d) * pmin(shares, 1 - shares) >= 10]
+  z <- approx(quantile(standard, shares), qnorm(shares), standard[at])$y  # NA beyond the shares
+  values <- as.list(z[!is.na(z)]); names(values) <- paste0("z_", at[!is.na(z)])
+  do.call(note, c(list("centiles", name), values))
 }
 
 # the invariant score and the exponent of height
 fit <- lm(total ~ height + I(imi / 3), men)
 note("invariant", "men", constant = coef(fit)[[1]], per_cm = coef(fit)[[2]], per_kg = coef(fit)[[3]],
-     residual_sd = sigma(fit))
+     residual_sd = sigma(fit), z_1 = residuals(fit)[[1]] / sigma(fit),
+     z_500 = residuals(fit)[[500]] / sigma(fit))
 for (adjustment in c("none", "age")) {
   fit <- if (adjustment == "none") lm(log(total) ~ log(height / 100), men) else
     lm(log(total) ~ log(height / 100) + age, men)
@@ -110,6 +116,11 @@ for (name in names(pairs)) {
        within_sd_low = sqrt(var(b - a) / 2 * (n - 1) / qchisq(0.975, n - 1)),
        within_sd_high = sqrt(var(b - a) / 2 * (n - 1) / qchisq(0.025, n - 1)),
        smallest_change = 1.959963984540054 * sd(b - a))
+}
+changes <- list(sleep = sleep$extra[11:20] - sleep$extra[1:10], cohort = cohort$right - cohort$left)
+for (name in names(changes)) {
+  off <- scale(changes[[name]]) / qnorm(0.975)
+  note("reliable", name, lower = sum(off < -1), higher = sum(off > 1), row = which(abs(off) > 1)[1])
 }
 for (n in c(20, 500, 60000))
   note("power", n, detectable = power.t.test(n = n, power = 0.8, sd = 1, type = "paired")$delta)

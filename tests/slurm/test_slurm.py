@@ -1,6 +1,6 @@
 """The whole workflow on a real SLURM: partitions, GPU jobs, arrays, killed jobs, resume.
 
-Started by ``tests/slurm/one_node.sh start`` on a machine that is thrown away afterwards.
+Started by ``tests/slurm/two_nodes.sh start`` on a machine that is thrown away afterwards.
 """
 
 import contextlib
@@ -96,19 +96,19 @@ def slurm():
         pytest.skip("NOT RUN: SLURM is absent")
     shown = subprocess.run(["scontrol", "show", "config"], text=True, capture_output=True)
     if "iliopsoas-test" not in shown.stdout:
-        pytest.skip("NOT RUN: no test cluster answers; tests/slurm/one_node.sh start makes one")
+        pytest.skip("NOT RUN: no test cluster answers; tests/slurm/two_nodes.sh start makes one")
     EARLIER.update(row["id"] for row in jobs())
 
 
 class Submission:
     """A run of the workflow through profiles/slurm."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, settings=SETTINGS, root=ROOT, targets=()):
         self.folder, self.log = folder, folder / "submission.log"
-        (folder / "config.yaml").write_text(yaml.safe_dump(SETTINGS))
+        (folder / "config.yaml").write_text(yaml.safe_dump(settings))
         (folder / "partitions.yaml").write_text(yaml.safe_dump(PARTITIONS))
         self.command = [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+            *(sys.executable, "-m", "snakemake", *targets, "--snakefile", str(root / "Snakefile")),
             *("--directory", str(folder), "--configfile", str(folder / "config.yaml")),
             *("--workflow-profile", str(ROOT / "profiles" / "slurm")),
             *("--slurm-partition-config", str(folder / "partitions.yaml")),

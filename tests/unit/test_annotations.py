@@ -222,7 +222,22 @@ def test_an_exported_mask_comes_back_as_it_was_with_its_sides_named(tmp_path, tr
     header = corrected.read_bytes()[:2000]
     for line in (b"Segment0_Name:=left iliopsoas", b"Segment1_LabelValue:=2", b"Segment1_Color:="):
         assert line in header
+    assert b"modality:=org.mitk.multilabel.segmentation" in header
     assert b"1000001" not in header
+    # MITK's and ITK-SNAP's descriptions name the same values as 3D Slicer's
+    image = sitk.ReadImage(str(corrected))
+    (group,) = json.loads(image.GetMetaData("org.mitk.multilabel.segmentation.labelgroups"))
+    named = {label["name"]: label["value"] for label in group["labels"]}
+    assert named == {"left iliopsoas": 1, "right iliopsoas": 2}
+    snap = annotations.export_descriptions(tmp_path).read_text().splitlines()
+    for line in snap[1:]:
+        value, *colour = map(int, line.split()[:4])
+        name = line.split('"')[1]
+        assert named[name] == value
+        slicer = image.GetMetaData(f"Segment{value - 1}_Color").split()
+        assert [round(255 * float(part)) for part in slicer] == colour
+    assert len(snap) == 3
+    assert index_masks(tmp_path)["annotation"].tolist() == [str(corrected)]
 
 
 # --- what is refused ----------------------------------------------------------------------------

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from iliopsoas import files
+from iliopsoas import files, statistics
+from iliopsoas.figures.paper import split
+from iliopsoas.phantom.phenotypes import paper_cohort
 from iliopsoas.statistics import centiles, change
 from iliopsoas.status import InputError
 
@@ -48,6 +50,11 @@ def test_location_scale_and_quantiles_agree_with_r(case):
     location, _ = centiles._place(model, age, height)
     for row in (1, 7, 100, 500):
         assert location[row - 1] == pytest.approx(expected[f"location_{row}"], rel=1e-7)
+    z = centiles.z_scores(model, age, height, y)
+    scored = [row for row in (1, 7, 100, 500) if f"z_{row}" in expected]
+    assert len(scored) >= 3
+    for row in scored:
+        assert z[row - 1] == pytest.approx(expected[f"z_{row}"], abs=2e-6)
 
 
 def planted(n, seed):
@@ -174,6 +181,8 @@ def test_the_invariant_score_is_free_of_sex_height_and_weight():
     coefficients = [expected[name] for name in ("constant", "per_cm", "per_kg")]
     assert model["coefficients"] == pytest.approx(coefficients, rel=1e-8)
     assert model["residual_sd"] == pytest.approx(expected["residual_sd"], rel=1e-9)
+    z = centiles.invariant_z(model, men["height_cm"], men["weight_kg"], men["total"])
+    assert [z[0], z[499]] == pytest.approx([expected["z_1"], expected["z_500"]], rel=1e-8)
 
 
 @pytest.mark.parametrize("adjustment", ["none", "age"])
@@ -254,6 +263,57 @@ def test_the_smallest_change_is_exceeded_by_chance_in_5_percent_and_by_real_chan
     assert set(change.reliable(first, second, found)[:100]) == {"lower"}
 
 
+@pytest.mark.parametrize("case", ["sleep", "cohort"])
+def test_reliable_changes_agree_with_r(case):
+    rows = data("sleep2") if case == "sleep" else data("cohort")
+    first, second = (rows[name] for name in list(rows)[-2:])
+    flags = change.reliable(first, second, change.repeatability(first, second))
+    expected = reference("reliable", case)
+    for name in ("lower", "higher"):
+        assert np.sum(flags == name) == expected[name]
+    assert np.flatnonzero(flags != "no")[0] + 1 == expected["row"]
+    gap = change.reliable([1.0, np.nan, 5], [2.0, 3, 50], {"change": 0, "smallest_change": 5})
+    assert gap.tolist() == ["no", "", "higher"]
+    unknown = {"change": math.nan, "smallest_change": math.nan}
+    assert change.reliable([1.0], [2.0], unknown).tolist() == [""]
+
+
+def test_every_participant_s_change_and_score_stand_beside_what_they_come_from():
+    """The tables of participants, against groups worked out here from the volumes alone."""
+    volumes, sample, _ = split(paper_cohort(800, 3, repeats=60))
+    volumes["lean_ml"] = volumes["total_ml"] * (1 - volumes["fat_fraction_percent"] / 100)
+    one = volumes.index[(volumes["instance"].astype(str) == "3")][0]
+    volumes.loc[one, "fat_fraction_percent"] = np.nan
+    found = statistics.compute(volumes, sample)
+    z, changes = found["z_scores"], found["changes"]
+    assert len(z) == len(volumes)
+    whole = volumes.merge(sample, on=["eid", "instance"]).merge(z, on=["eid", "instance"])
+    men = whole[(whole["sex"] == "male") & (whole["instance"].astype(str) == "2")]
+    design = np.column_stack([np.ones(len(men)), men["height_cm"], men["weight_kg"]])
+    rest = men["total_ml"] - design @ np.linalg.lstsq(design, men["total_ml"], rcond=None)[0]
+    np.testing.assert_allclose(
+        men["total_ml_invariant_z"], rest / np.sqrt((rest**2).sum() / (len(men) - 3)), rtol=1e-8
+    )
+    for name in ("total_ml_z", "imi_ml_m2_z", "lean_ml_z", "fat_fraction_percent_z"):
+        # of those it was fitted to: standard normal up to the centiles' interpolation
+        assert men[name].mean() == pytest.approx(0, abs=0.05), name
+        assert men[name].std() == pytest.approx(1, abs=0.1), name
+    assert set(changes["measure"]) == set(change.MEASURES) == set(found["change"]["measure"])
+    wide = whole.pivot_table("lean_ml", "eid", "instance").dropna()
+    lean = changes[changes["measure"] == "lean_ml"].set_index("eid")
+    assert len(lean) == 60
+    np.testing.assert_allclose(lean["change"], wide.loc[lean.index].diff(axis=1).iloc[:, 1])
+    for sex, rows in lean.groupby("sex"):
+        off = rows["change"] - rows["change"].mean()
+        expected = np.where(off.abs() > 1.959964 * off.std(), np.sign(off), 0)
+        words = rows["reliable_change"].map({"lower": -1, "no": 0, "higher": 1})
+        assert words.tolist() == expected.tolist(), sex
+    fat = changes[changes["measure"] == "fat_fraction_percent"].set_index("eid")
+    assert fat.loc[volumes.loc[one, "eid"], "reliable_change"] == ""
+    assert (fat["reliable_change"] == "").sum() == 1
+    assert set(found["power"]["measure"]) == set(change.MEASURES)
+
+
 @pytest.mark.parametrize("n", [20, 500, 60000])
 def test_power_agrees_with_r(n):
     assert change.detectable(n) == pytest.approx(reference("power", str(n))["detectable"], rel=1e-3)
@@ -271,13 +331,18 @@ def test_few_or_equal_pairs_have_a_reason():
 def test_change_by_sex_withholds_small_groups():
     rng = np.random.default_rng(11)
     both = pd.DataFrame({"sex": ["female"] * 30 + ["male"] * 3})
+    both = both.assign(eid=both.index.astype(str), years=2.0)
     for name in change.MEASURES:
         both[f"{name}_first"] = rng.normal(500, 50, 33)
         both[f"{name}_second"] = both[f"{name}_first"] + rng.normal(0, 9, 33)
     table = change.change(both)
-    men = table[table["sex"] == "male"]
-    assert men["n"].isna().all()
-    assert men["note"].str.startswith("withheld").all()
+    assert table["n"].isna().all(), "bland_altman.tsv less the women's would be the men's"
+    assert table["note"].str.startswith("withheld").all()
+    assert change.power({"change": table}).empty
+    both = both[both["sex"] == "female"]
+    table = change.change(both)
+    each = change.of_each(both, {"change": table})
+    assert set(each["reliable_change"]) == {"no", "lower", "higher"}
     sizes = change.power({"change": table})
     assert set(sizes["sex"]) == {"female"}
     row = sizes[(sizes["participants"] == 500) & (sizes["measure"] == "total_ml")].iloc[0]

@@ -102,6 +102,11 @@ def test_the_template_for_real_data_has_the_published_sizes():
             "segmentation",
             "leave one of the two out",
         ),
+        (
+            {"segmentation": {"weights": "w.h5", "threshold": "calibrated"}},
+            "segmentation.threshold",
+            "nothing is trained here",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(change, where, said):
@@ -299,7 +304,7 @@ def test_template_keys_are_real_yaml():
 def test_a_preset_brings_its_labels_and_contradictions_are_refused():
     method = config.OtherMethod(name="mm", folder="masks", preset="musclemap_2")
     assert (method.left_labels, method.right_labels) == ([5121, 6141], [5122, 6142])
-    assert config.OtherMethod(name="own", folder="masks").left_labels == [1]
+    assert config.OtherMethod(name="mine", folder="masks").left_labels == [1]
     today, before = (
         config.presets()[name]
         for name in (
@@ -315,7 +320,7 @@ def test_a_preset_brings_its_labels_and_contradictions_are_refused():
 
 
 def test_every_preset_stands_in_the_documentation():
-    page = (Path(__file__).resolve().parents[2] / "docs/quality-control.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs/other-tools.md").read_text()
     for name, row in config.presets().items():
         (line,) = (line for line in page.splitlines() if line.startswith(f"| `{name}`"))
         cells = [cell.strip() for cell in line.split("|")]

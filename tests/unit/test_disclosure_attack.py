@@ -15,6 +15,7 @@ from iliopsoas import statistics
 from iliopsoas.egress import tables, withholding
 from iliopsoas.figures.paper import split
 from iliopsoas.phantom.phenotypes import paper_cohort
+from iliopsoas.phantom.profiles import paper_profiles
 from iliopsoas.qc import report
 from iliopsoas.statistics import cohort
 from iliopsoas.statistics.cohort import MEASURES, SEXES, TRAITS
@@ -50,7 +51,8 @@ def random_cohort(seed):
 class World:
     """Who is who: the attacker's targets, and the people behind each cell."""
 
-    def __init__(self, volumes, sample, flags):
+    def __init__(self, volumes, sample, flags, profiles=None):
+        self.profiles = profiles
         visits = cohort.measured(volumes, sample)
         self.all = sample.assign(instance=sample["instance"].astype(str)).merge(
             volumes[["eid", "instance", "status"]].astype(str), on=["eid", "instance"]
@@ -72,6 +74,15 @@ class World:
             return (self.all["sex"] == name).to_numpy()
         return np.ones(len(self.all), bool)
 
+    def reaches(self, height_mm):
+        """Who has both muscles at a height above the hips."""
+        ends = self.profiles.assign(
+            highest=self.profiles["lowest_above_hip_mm"] + self.profiles["span_mm"]
+        ).groupby(["eid", "instance"])
+        low, high = ends["lowest_above_hip_mm"].max(), ends["highest"].min()
+        keys = pd.MultiIndex.from_frame(self.all[["eid", "instance"]])
+        return ((low <= height_mm) & (height_mm <= high)).reindex(keys).eq(True).to_numpy()
+
     def has(self, *columns):
         return self.ok & self.all[list(columns)].notna().all(axis=1).to_numpy()
 
@@ -80,7 +91,7 @@ class Attack:
     """Everything that is shown, and what follows from it."""
 
     def __init__(self):
-        self.counts, self.means, self.wanted = [], {}, []
+        self.counts, self.means, self.wanted, self.guessed = [], {}, [], set()
 
     def see(self, what, people, count, mean=None, variable=None):
         """A cell: `people` is who is in it, `count` and `mean` what is shown of them."""
@@ -91,6 +102,12 @@ class Attack:
         if mean is not None and pd.notna(mean):
             self.means.setdefault(variable, []).append(people)
 
+    def guess(self, people, mean, variable):
+        """A mean of people whose number is shown rounded: few numbers are left to try."""
+        if pd.notna(mean):
+            self.means.setdefault(variable, []).append(people)
+            self.guessed.add(people.tobytes())
+
     def want(self, what, people):
         """Few people whom nothing may be known of."""
         self.wanted.append((what, people))
@@ -100,7 +117,11 @@ class Attack:
         found = []
         spaces = {"count": basis(self.counts)}
         for variable, shown in self.means.items():
-            known = [people for people in shown if inside(people, spaces["count"])]
+            known = [
+                people
+                for people in shown
+                if people.tobytes() in self.guessed or inside(people, spaces["count"])
+            ]
             spaces[f"sum of {variable}"] = basis(known)
         for what, people in self.wanted:
             if 0 < people.sum() < SMALL:
@@ -185,6 +206,27 @@ def look(attack: Attack, world: World, found: dict) -> None:
             attack.see("bland_altman", world.twice, row.n, row.bias, f"change of {measure}")
 
 
+def look_at_measures(attack: Attack, world: World, found: dict) -> None:
+    """The tables whose n is rounded where they leave: changes, slices, corrected results."""
+    for row in found["change"].itertuples():
+        people = world.twice & world.sex(row.sex)
+        attack.guess(people, row.change, f"change of {row.measure}")
+        if pd.isna(row.change) and people.any():
+            attack.want("change", people)
+    # everyone with profiles has both muscles at the middle, some at the ends
+    for row in found["slices"].to_dict("records"):
+        if row["axis"] == "mm" and pd.notna(row["intercept_ml"]):
+            whole = world.has("total_ml") & world.sex(row["sex"])
+            people = whole & world.reaches(float(row["level"]))
+            attack.guess(people, row["intercept_ml"], "total_ml")
+            attack.want(f"short of {row['level']} mm", whole & ~people)
+    for row in found["uncertainty"].itertuples():
+        if row.result.startswith("mean "):
+            variable = row.result.split()[-1]
+            people = world.has(variable) & world.sex(row.sex)
+            attack.guess(people, row.measured, variable)
+
+
 def look_further(attack: Attack, world: World, found: dict) -> None:
     """The tables that do not hide groups of their own where they are computed."""
     for row in found["normality"].itertuples():
@@ -267,6 +309,17 @@ def balance_of(world: World) -> pd.DataFrame:
     return table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
 
 
+def profiles_of(volumes, sample, seed) -> pd.DataFrame:
+    """Profiles of everyone measured, a few of whom are short of the ends."""
+    good = volumes[volumes["status"] == "ok"]
+    people = good.merge(sample[["eid", "instance", "height_cm"]], on=["eid", "instance"])
+    people["height_cm"] = people["height_cm"].fillna(170)
+    made = paper_profiles(people.assign(fat_fraction_percent=6.0), seed=seed)
+    short = np.random.default_rng(seed).random(len(made)) < 0.03
+    made.loc[short, "span_mm"] *= 0.7
+    return made.astype({"eid": str, "instance": str})
+
+
 def without_traits(table1) -> pd.DataFrame:
     """Inside, n of a trait stays: who lacks it may happen to be a withheld group."""
     return table1[~table1["variable"].isin([trait.label for trait in TRAITS])]
@@ -276,8 +329,11 @@ def without_traits(table1) -> pd.DataFrame:
 def attacked(request):
     """A cohort's statistics, and the same as they leave."""
     volumes, sample, diagnoses, flags = random_cohort(request.param)
-    world = World(volumes, sample, flags)
-    exact = statistics.compute(volumes, sample, diagnoses, None, flags, paper=PAPER)
+    profiles = profiles_of(volumes, sample, request.param)
+    world = World(volumes, sample, flags, profiles)
+    exact = statistics.compute(
+        volumes, sample, diagnoses, None, flags, paper=PAPER, profiles=profiles
+    )
     verdicts = world.all[["eid", "instance"]].assign(
         qc=np.where(world.all["status"] != "ok", "no_volume",
                     np.where(world.flagged, "serious", "pass")),
@@ -298,6 +354,7 @@ def test_no_withheld_cell_follows_from_all_that_leaves(attacked):
     attack = Attack()
     look(attack, world, out)
     look_further(attack, world, out)
+    look_at_measures(attack, world, out)
     want_few(attack, world)
     assert attack.recovered() == []
 
@@ -306,6 +363,7 @@ def test_no_cell_that_the_statistics_withhold_follows_from_them(attacked):
     world, exact, _ = attacked
     attack = Attack()
     look(attack, world, exact | {"flow": None, "table1": without_traits(exact["table1"])})
+    look_at_measures(attack, world, exact | {"slices": exact["slices"][:0]})
     assert attack.recovered() == []
 
 
@@ -335,7 +393,7 @@ def test_no_block_of_diagnoses_is_bounded_to_one_number(attacked):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_hands_repeats_and_ethnicities_are_safe_in_many_cohorts(seed):
-    from iliopsoas.statistics import associations, repeat
+    from iliopsoas.statistics import associations, change, repeat
     from iliopsoas.statistics import tables as made
 
     volumes, sample, _, flags = random_cohort(1000 + seed)
@@ -351,6 +409,10 @@ def test_hands_repeats_and_ethnicities_are_safe_in_many_cohorts(seed):
         "handedness": associations.handedness(main),
         "repeat": repeat.repeat(both),
         "bland_altman": repeat.agreement_table(None, both, volumes),
+        "change": change.change(both),
+        "slices": pd.DataFrame(),
+        "uncertainty": pd.DataFrame(),
     }
     look(attack, world, found)
+    look_at_measures(attack, world, found)
     assert attack.recovered() == []

@@ -9,6 +9,7 @@ from iliopsoas.dixon import process_scan
 from iliopsoas.dixon.slab_ends import end_profile
 from iliopsoas.phantom import acquisition, anatomy, archive, tissues
 from iliopsoas.phantom.traits import Traits
+from iliopsoas.qc.judge import judge_one
 from iliopsoas.status import Refused, Verdict
 
 TRAITS = Traits("male", 60, 176.0, 82.0, 370.0, 365.0, 0.05, 3)
@@ -138,12 +139,18 @@ def spoiled(tmp_path_factory):
     return process_scan(dz.write_zip(path, dz.scan_items(stations), level=0))
 
 
+def flags_of(scan):
+    return judge_one({}, {"dixon": scan.record})["qc_flags"].split(",")
+
+
 def test_swaps_of_a_station_a_leg_and_a_ball_are_undone(spoiled, result):
     assert spoiled.record["swaps_corrected"] == ["4", "5left"]
     # in station 5, what lies between the legs' border and where the exchange was planted
     (ball,) = (text for text in spoiled.record["exchanges_mended"] if text.startswith("3:"))
     assert float(ball[2:].split("ml")[0]) == pytest.approx(47.7, rel=0.15)
     assert spoiled.record["exchanges_doubtful"] == []
+    assert set(flags_of(spoiled)) >= {"swaps_corrected", "exchange_mended"}
+    assert not set(flags_of(result)) & {"swaps_corrected", "exchange_mended", "exchange_doubtful"}
     inside = np.asarray(result.body.dataobj)[..., 12:-12] > 0
     fractions = []
     for one in (result, spoiled):

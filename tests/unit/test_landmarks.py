@@ -12,6 +12,7 @@ from iliopsoas import grid, landmarks
 from iliopsoas.crops import box
 from iliopsoas.landmarks import atlas, coarse, heads, locating, silhouette
 from iliopsoas.landmarks.silhouette import Silhouette
+from iliopsoas.qc.judge import judge_one
 from iliopsoas.status import InputError, Refused, Verdict
 
 
@@ -129,6 +130,7 @@ def test_body_without_its_highest_station_gets_the_usual_shoulders(reference, na
     found, record = landmarks.locate_with_record(image)
     landmarks.assess(found, image)
     assert record["shoulders_default"] is True
+    assert "shoulders_default" in flags_of(record)
     known = {body.name: body for body in atlas.read_folder(reference / "atlas")}[name].landmarks
     for side in grid.SIDES:  # the crop lies within four slices of where it should
         assert abs(box(found, side, grid.SHAPE).z - box(known, side, grid.SHAPE).z) <= 10
@@ -308,6 +310,10 @@ def test_the_mirror_image_keeps_height_and_depth():
     assert heads.mirrored((70, 80, 161), right=(72, 78, 160), left=(150, 78, 160)) == (152, 80, 161)
 
 
+def flags_of(record):
+    return set(judge_one({}, {"landmarks": record})["qc_flags"].split(","))
+
+
 def body_with_heads(reference, implants=()):
     """A real outline with fatty balls in its own hips; metal takes the signal."""
     image = real_image(reference)
@@ -339,6 +345,7 @@ def test_an_unclear_head_takes_the_clear_ones_mirror_image(reference):
     np.testing.assert_allclose(found["11"], known["11"], atol=6)
     assert record["hip_confidence_right"] < LEAST <= record["hip_confidence_left"]
     assert record["hip_confidence"] == record["hip_confidence_left"]
+    assert flags_of(record) == {"hip_mirrored"}
 
 
 @pytest.mark.reference
@@ -348,6 +355,7 @@ def test_two_implants_leave_the_coarse_hips(reference):
     assert found == landmarks.locate(image)
     assert (record["hips_seen"], record["hips_mirrored"]) == ("", "")
     assert record["hip_confidence"] < LEAST
+    assert flags_of(record) == {"hips_doubtful"}
 
 
 @pytest.mark.reference

@@ -11,32 +11,27 @@ from iliopsoas.statistics import slices
 from iliopsoas.status import Refused
 
 
-def measured(results, eid, hip=163):
+def measured(results, eid, hip=163, vertebrae=None):
     """A participant's folder with a profile and landmarks, as the stages leave it."""
     mask = np.zeros((40, 30, 120), np.uint8)
     mask[25:31, 10:18, 20:100] = grid.LEFT
     mask[5:11, 10:18, 25:95] = grid.RIGHT
     affine = grid.las_affine(origin=(0.0, 0.0, -200.0))
     landmarks = {"11": [5, 14, hip], "12": [28, 14, hip], "1": [2, 2, 340], "2": [30, 2, 340]}
-    places = profile.heights(landmarks, affine)
+    places = profile.heights(landmarks, affine, vertebrae)
     folder = files.subject_folder(results, eid, "2")
     files.write_tsv(
         folder / volumes.PROFILE, profile.per_level(mask, affine, hip_mm=places["hip_mm"])
     )
-    files.write_json(folder / "landmarks.json", landmarks)
-    return places
+    return {"eid": eid, "instance": "2", "verdict": "ok"} | places
 
 
 def test_profiles_of_a_shard_hold_who_was_measured(tmp_path):
     places = measured(tmp_path, "1234567")
-    measured(tmp_path, "2345678", hip=150)
-    ledger = pd.DataFrame(
-        {
-            "eid": ["1234567", "2345678", "3456789"],
-            "instance": "2",
-            "verdict": ["ok", "ok", "mask_empty"],
-        }
-    )
+    spine = {"L3": 495.0, "L4": 457.0, "L5": 420.0}
+    other = measured(tmp_path, "2345678", hip=150, vertebrae=spine)
+    refused = {"eid": "3456789", "instance": "2", "verdict": "mask_empty"}
+    ledger = pd.DataFrame([places, other, refused])
     found = volumes.profiles(ledger, results=tmp_path)
     assert found[["eid", "side"]].to_numpy().tolist() == [
         [eid, side] for eid in ("1234567", "2345678") for side in ("left", "right")
@@ -51,6 +46,12 @@ def test_profiles_of_a_shard_hold_who_was_measured(tmp_path):
     read = files.read_tsv(tmp_path / "profiles.tsv")
     table = slices.slices(read, people.assign(total_ml=[700.0, 650.0]))
     assert table["n"].max() == 2
+    assert found["level_source"].tolist() == ["landmarks"] * 2 + ["vertebrae"] * 2
+    assert found["l3_above_hip_mm"].iloc[2] == pytest.approx(495 - (-200 + 150 * grid.SLICE_MM))
+    assert set(table.loc[table["axis"] == "lumbar", "level_source"]) == {
+        "landmarks and vertebrae",
+        "",
+    }
 
 
 def test_a_lost_profile_is_named_as_such(tmp_path):

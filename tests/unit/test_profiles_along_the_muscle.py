@@ -9,6 +9,7 @@ import pytest
 
 from iliopsoas import grid
 from iliopsoas.masks import profile
+from iliopsoas.masks import vertebrae as vertebrae_of
 from iliopsoas.statistics import slices
 from iliopsoas.status import InputError
 
@@ -92,7 +93,8 @@ def test_a_vertebra_mask_replaces_the_estimate():
     vertebrae = np.zeros((10, 10, 50), int)
     for label, low in ((30, 10), (31, 22), (32, 34)):  # L5, L4, L3
         vertebrae[4:6, 4:6, low : low + 9] = label
-    z = profile.of_vertebrae(vertebrae, AFFINE, {"L5": 30, "L4": 31, "L3": 32, "L2": 33})
+    labels = {"L5": [30], "L4": [31], "L3": [32], "L2": [33]}
+    z = vertebrae_of.middles(vertebrae, AFFINE, labels)
     assert z == {"L5": -500 + 3 * 14, "L4": -500 + 3 * 26, "L3": -500 + 3 * 38}
     landmarks = {"11": (0, 0, 0), "12": (0, 0, 0), "1": (0, 0, 49), "2": (0, 0, 49)}
     found = profile.heights(landmarks, AFFINE, z)

@@ -1,19 +1,20 @@
 """Flags reached from faults planted in images or zips, through the code that the stages run."""
 
 import numpy as np
+import pandas as pd
 import pytest
-from dixon_zip import STATIONS, encode, in_memory, make_stations, scan_items, write_zip
+from dixon_zip import STATIONS, STEP, encode, in_memory, make_stations, scan_items, write_zip
 from scipy import ndimage
 
 from iliopsoas import grid
 from iliopsoas.crops import box, cut, normalise, normaliser
-from iliopsoas.dixon import process, stitch
+from iliopsoas.dixon import exchanges, process, stitch
 from iliopsoas.dixon.series import build_stations
 from iliopsoas.masks import volumes
 from iliopsoas.network import segmentation
 from iliopsoas.network.segmentation import Segmenter, Subject
 from iliopsoas.qc import evidence
-from iliopsoas.qc.judge import judge_one
+from iliopsoas.qc.judge import judge, judge_one
 
 JOINTS = {"1": (60, 80, 345), "2": (170, 80, 345), "11": (72, 80, 158), "12": (152, 80, 158)}
 CENTRE = {"left": 150, "right": 74}
@@ -23,8 +24,11 @@ LEVELS = (120, 275)
 class Brightness:
     """A network whose probability of muscle is the brightness of the crop."""
 
+    def __init__(self, gain=1.0):
+        self.gain = gain
+
     def predict_on_batch(self, batch):
-        return np.clip(batch, 0, 1)
+        return np.clip(self.gain * batch, 0, 1)
 
 
 def a_body():
@@ -47,12 +51,14 @@ def sound():
     return a_body()
 
 
-def judged(images, joints=JOINTS, records=None):
+def judged(images, joints=JOINTS, records=None, networks=None):
     """Crops, network, post-processing, volumes, evidence and flags of one participant."""
     water, fat, body = (images[name] for name in ("water", "fat", "body"))
     raw = {side: cut(water, joints, side) for side in grid.SIDES}
     crops = {side: normalise(part, normaliser(part)) for side, part in raw.items()}
-    found = segmentation.segment_subject(Segmenter([Brightness()]), Subject(crops, joints))
+    found = segmentation.segment_subject(
+        Segmenter(networks or [Brightness()]), Subject(crops, joints)
+    )
     affine = grid.las_affine()
     measures = volumes.measure(found.mask, affine, water, fat)
     seen = evidence.gather(found.mask, affine, water, body, joints)
@@ -129,6 +135,41 @@ def test_a_sound_body_has_none_of_these_flags(sound):
     assert judged(sound) == set()
 
 
+def test_an_unsure_network_and_networks_that_disagree_are_flagged(sound):
+    assert "network_unsure" in judged(sound, networks=[Brightness(0.7)])
+    flags = judged(sound, networks=[Brightness(), Brightness(0.45)])
+    assert "models_disagree" in flags
+
+
+def tapering(scale=1.0, sides=("left", "right"), rise=0):
+    """A mask of the two muscles of `a_body`, thinner by a factor, some levels higher."""
+    mask = np.zeros(grid.SHAPE, np.uint8)
+    x, y = np.ogrid[: grid.SHAPE[0], : grid.SHAPE[1]]
+    for level in range(*LEVELS):
+        along = np.sin(np.pi * (level - LEVELS[0] + 0.5) / (LEVELS[1] - LEVELS[0]))
+        for side in sides if level + rise < grid.SHAPE[2] else ():
+            inside = (x - CENTRE[side]) ** 2 + (y - 85) ** 2 < (11 * scale) ** 2 * along
+            mask[..., level + rise][inside] = grid.SIDES[side]
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag"),
+    [
+        ({"sides": ["left"]}, "side_missing"),
+        ({"scale": 0.35}, "volume_low"),
+        ({"rise": 120}, "touches_image"),
+        ({}, None),
+    ],
+)
+def test_a_mask_that_misses_the_muscle_is_flagged(sound, changes, flag):
+    mask = tapering(**changes)
+    measures = volumes.measure(mask, grid.las_affine(), sound["water"], sound["fat"])
+    seen = evidence.gather(mask, grid.las_affine(), sound["water"], sound["body"], JOINTS, {})
+    flags = judge_one(measures, {"volumes": seen})["qc_flags"].split(",")
+    assert flag in flags if flag else not {"side_missing", "volume_low", "touches_image"} & {*flags}
+
+
 def test_a_muscle_on_the_crops_face_is_flagged(sound):
     images, joints = seen_elsewhere(sound)
     assert box(joints, "left", grid.SHAPE).x > box(JOINTS, "left", grid.SHAPE).x
@@ -145,6 +186,72 @@ def test_another_tools_mask_across_the_midline_is_flagged_and_ours_is_not_asked(
         result = judge_one(measures, {"volumes": seen})
         assert ("across_midline" in result["qc_flags"]) is found
         assert ("across_midline" in result["not_evaluated"]) is not found
+
+
+# --- among others --------------------------------------------------------------------------------
+
+
+def small_images(height, girth=1.0, left=1.0, length=1.0, bright=1.0):
+    """Mask, water and body of one person on a small grid; factors on the muscles."""
+    x, y, z = np.indices((60, 40, 90))
+    half = 23 * height / 170 * length
+    shape = np.cos(np.pi / 2 * np.clip((z - 45) / half, -1, 1))
+    mask = np.zeros(x.shape, np.uint8)
+    for label, centre, factor in ((grid.RIGHT, 16, 1.0), (grid.LEFT, 44, left)):
+        radius = 7 * girth * factor * shape
+        mask[((x - centre) ** 2 + (y - 20) ** 2 < radius**2) & (radius > 0.5)] = label
+    body = (x > 2) & (x < 57) & (y > 2) & (y < 37)
+    water = np.where(mask > 0, 80.0 * bright, np.where(body, 100.0, 0.0)).astype(np.float32)
+    return mask, water, body
+
+
+@pytest.fixture(scope="module")
+def cohort_flags():
+    """Flags by participant of 60 people measured on images; the first five are odd ones."""
+    rng = np.random.default_rng(4)
+    odd = [{"length": 1.5}, {"bright": 0.5}, {"left": 1.25}, {"girth": 1.5}, {}]
+    affine, rows, people = grid.las_affine(spacing=(3.5, 3.5, 4.0)), [], []
+    visits = [(number, "2") for number in range(60)] + [(4, "3"), (5, "3")]
+    heights, own = rng.normal(170, 7, 60), {}
+    for number, instance in visits:
+        person = own.setdefault(number, dict(zip(
+            ("girth", "left", "length", "bright"), 1 + rng.normal(0, (0.04, 0.02, 0.02, 0.03)),
+            strict=True,
+        )))  # fmt: skip
+        changes = odd[number] if number < len(odd) else {}
+        given = person | changes
+        if (number, instance) == (4, "3"):
+            given["girth"] *= 0.8
+        mask, water, body = small_images(heights[number], **given)
+        points = {"11": (20, 20, 20), "12": (40, 20, 20)}
+        key = {"eid": f"{1000001 + number}", "instance": instance}
+        seen = evidence.gather(mask, affine, water, body, points, {})
+        measures = volumes.measure(mask, affine, water, 0.1 * water)
+        rows.append(key | {"verdict": "ok", "message": "", "fingerprint": "f"} | measures | seen)
+        people.append(
+            key
+            | {"sex": "female" if number % 2 else "male", "height_cm": heights[number]}
+            | {"age": 60 + number % 7, "bmi": 25 + number % 5, "centre": "one"}
+        )
+    sample, ledgers = pd.DataFrame(people), {"volumes": pd.DataFrame(rows)}
+    found = judge(sample, volumes.table(sample, ledgers), ledgers).flags
+    return {eid: set(part["flag"]) for eid, part in found.groupby("eid")}
+
+
+@pytest.mark.parametrize(
+    ("person", "flags"),
+    [
+        (0, {"length_outlier"}),
+        (1, {"unlike_muscle_signal"}),
+        (2, {"asymmetry_outlier", "asymmetry_large"}),
+        (3, {"volume_outlier", "index_outlier"}),
+        (4, {"visits_disagree"}),
+    ],
+)
+def test_who_is_unlike_the_others_is_flagged_from_images(cohort_flags, person, flags):
+    assert flags <= cohort_flags[f"{1000001 + person}"]
+    others = [cohort_flags.get(f"{1000001 + number}", set()) for number in range(5, 60)]
+    assert sum(bool(flags & other) for other in others) <= 2
 
 
 # --- stations ------------------------------------------------------------------------------------
@@ -218,6 +325,27 @@ def without(items, number, channel, indices):
     return [i for i in items if not (i[0] == number and i[1] == channel and i[2] in indices)]
 
 
+def test_stations_that_come_twice_with_odd_channels_elsewhere_are_noted(of_scan):
+    stations = make_stations()
+    stations[3]["F"] = stations[3]["F"][:, 4:-4, 4:-4]
+    del stations[2]["in"]
+    items = scan_items(stations)
+    again = scan_items({4: stations[4]})
+    for item in again:
+        item[-1].SeriesTime = item[-1].AcquisitionTime = "120000.000"
+        item[-1].SeriesNumber += 40
+    for item in items + again:
+        item[-1].ImagePositionPatient[2] += 37.0
+    record = of_scan("odd", items + again)
+    found = judge_one({}, {"dixon": record})
+    assert set(found["qc_flags"].split(",")) == {
+        "stations_acquired_twice",
+        "channels_refitted",
+        "in_phase_made",
+        "off_published_grid",
+    }
+
+
 def test_what_reading_had_to_decide_is_noted(of_scan):
     items = scan_items(make_stations())
     whole = encode(items[0][-1])
@@ -232,3 +360,108 @@ def test_what_reading_had_to_decide_is_noted(of_scan):
         "unreadable_files",
     }
     assert found["qc_verdict"] == "note"
+
+
+# --- the whole of the Dixon stage ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """Flags of a scan that was read, decided, corrected and stitched, with several faults."""
+    stations = make_stations(noise=6.0)
+    x = -250 + STEP * np.arange(224)[None, None, :]
+    for number, channels in stations.items():
+        rows, slices, thick, low, _ = STATIONS[number]
+        y = ((rows - 1) / 2 * STEP + 1.116 - STEP * np.arange(rows))[None, :, None]
+        z = (low + thick * np.arange(slices))[:, None, None]
+        # an implant at the left hip; some values that 16 bits cannot hold
+        void = (x - 75) ** 2 + y**2 + (z + 545) ** 2 < 24**2
+        for name, array in channels.items():
+            array[void] = 0
+            if number == 3 and name != "opp":
+                array[20, 80:83, 110:113] = 65_000
+        del channels["opp"]
+    stations[2]["F"], stations[2]["W"] = stations[2]["W"], stations[2]["F"]
+    path = tmp_path_factory.mktemp("damaged") / "1234567_20201_2_0.zip"
+    result = process.process_scan(write_zip(path, scan_items(stations), level=0), bias_shrink=6)
+    return set(judge_one({}, {"dixon": result.record})["qc_flags"].split(","))
+
+
+@pytest.mark.parametrize("flag", ["metal_at_hip", "intensities_clipped", "swaps_corrected"])
+def test_a_fault_in_the_zip_reaches_its_flag(damaged, flag):
+    assert flag in damaged
+    assert not damaged & {"stations_missing", "off_published_grid", "low_signal_to_noise"}
+
+
+def decided(stations):
+    """The record of what the Dixon stage decides before it corrects stations."""
+    built = build_stations(in_memory(stations))
+    target = stitch.choose_target(built)
+    planes = process.take_planes(built, target)
+    found, _, regions = process.undo_exchanges(built, planes, target)
+    record = process._swap_record(found) | exchanges.record(regions)
+    return record | process._outline_record(found.masks, built, target)
+
+
+def flags_of(record):
+    return set(judge_one({}, {"dixon": record})["qc_flags"].split(","))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(acquired):
+    return decided(acquired)
+
+
+def exchanged_ball(stations):
+    z, y, x = np.ogrid[:44, :174, :224]
+    ball = ((z - 22) * 4.5) ** 2 + ((y - 90) * STEP) ** 2 + ((x - 145) * STEP) ** 2 < 22.5**2
+    fat, water = stations[3]["F"], stations[3]["W"]
+    stations[3]["F"], stations[3]["W"] = np.where(ball, water, fat), np.where(ball, fat, water)
+
+
+def beside_the_table(stations):
+    """Moved by 13 cm, so that one side lies outside the field of view."""
+    for channels in stations.values():
+        for name, array in channels.items():
+            channels[name] = np.pad(array[..., 60:], ((0, 0), (0, 0), (0, 60)))
+
+
+def leaking(stations):
+    """A separation that nearly failed: fat and water differ by a twelfth of what they do."""
+    for channels in stations.values():
+        fat, water = channels["F"].astype(float), channels["W"].astype(float)
+        mean = (fat + water) / 2
+        for name, part in (("F", fat), ("W", water)):
+            channels[name] = np.rint(mean + 0.08 * (part - mean)).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("fault", "flags"),
+    [
+        (None, set()),
+        (exchanged_ball, {"exchange_mended"}),
+        (beside_the_table, {"outline_cut"}),
+        (leaking, {"swap_uncertain"}),
+    ],
+)
+def test_what_decides_about_fat_and_water_reaches_its_flag(acquired, undisturbed, fault, flags):
+    stations = {number: dict(channels) for number, channels in acquired.items()}
+    asked = {"exchange_mended", "exchange_doubtful", "outline_cut", "swap_uncertain"}
+    if fault is None:
+        assert not flags_of(undisturbed) & asked
+        return
+    fault(stations)
+    record = decided(stations)
+    assert flags_of(record) & asked == flags
+    if fault is beside_the_table:  # what is cut off tells nothing, and the record says so
+        names = sorted(name for name in record if name.startswith("swap_patches_"))
+        units = ["2", "3left", "3right", "4left", "4right", "5left", "5right"]
+        assert names == [f"swap_patches_{unit}" for unit in units]
+        now, before = (sum(found[name] for name in names) for found in (record, undisturbed))
+        assert now < 0.85 * before
+
+
+def test_noise_is_flagged():
+    built = build_stations(in_memory(make_stations(numbers=(2, 3, 4, 5), noise=220.0)))
+    planes = process.take_planes(built, stitch.choose_target(built))
+    assert "low_signal_to_noise" in flags_of(process._correct_stations(built, planes, 8))

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 
 from iliopsoas import config, crops, files, grid, starter
 from iliopsoas.network import segmentation, training, weights
@@ -241,5 +242,30 @@ def test_exported_images_get_a_proposal_or_the_reason_why_not(tmp_path, monkeypa
         "1000001_2_proposed.seg.nrrd",
         "1000001_2_water.nii.gz",
         "1000002_2_water.nii.gz",
+        "labels_itksnap.txt",
         "participants.tsv",
     ]
+
+    # who is to be redone comes too, whichever visit, with the mask that was not good enough
+    refused = iter([False, True])
+    place = files.subject_folder(tmp_path, "1000002", "3")
+    for name in ("water", "fat", "body"):
+        files.write_nifti(place / f"{name}.nii.gz", grid.las_image(np.ones((6, 5, 4), np.int16)))
+    bad = np.zeros((6, 5, 4), np.uint8)
+    bad[5], bad[0] = 1, 2
+    files.write_nifti(place / "iliopsoas.nii.gz", grid.las_image(bad))
+    people = pd.concat([people, people[1:].assign(instance="3")])
+    decided = people[["eid", "instance"]].assign(
+        decision=["", "accept", "redo"], notes=["", "", "JF: cut off"]
+    )
+    table = learning.export_for_annotation(
+        people, people[["eid", "instance"]].assign(verdict="ok"), tmp_path / "annotation",
+        number=2, results=tmp_path, weights=starter.WEIGHTS, parameters=settings,
+        crop={"normalisation": "published"}, decided=decided,
+    )  # fmt: skip
+    first = table.iloc[0]
+    assert (first["eid"], first["instance"], first["asked_by"]) == ("1000002", "3", "review")
+    assert (first["proposal"], first["notes"]) == ("this run", "JF: cut off")
+    assert table["asked_by"].tolist() == ["review", "draw", "draw"]
+    written = sitk.ReadImage(str(tmp_path / "annotation/1000002_3_proposed.seg.nrrd"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(written).T, bad)

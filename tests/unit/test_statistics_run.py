@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas import statistics
+from iliopsoas import statistics, tables
 from iliopsoas.statistics import cohort
 from iliopsoas.status import InputError
 
@@ -48,7 +48,7 @@ def test_small_or_odd_cohorts_give_reasons_not_crashes(make, case, tmp_path):
     if case == "no ages":
         sample["age"] = np.nan
     if case == "no handedness":
-        sample["handedness"] = None
+        sample["handedness"] = np.nan  # as a column without any value is read from a file
     if case == "constant":
         columns = [measure.column for measure in cohort.MEASURES]
         volumes[columns] = volumes.loc[0, columns].to_numpy()
@@ -64,11 +64,14 @@ def test_small_or_odd_cohorts_give_reasons_not_crashes(make, case, tmp_path):
         assert found["table2"]["p"].isna().all()
 
 
-def test_no_participant_id_in_any_table(make, diagnosed, tmp_path):
+def test_only_tables_declared_as_individual_hold_participants(make, diagnosed, tmp_path):
     volumes, sample = make(80)
     codes = diagnosed({"M170": (30, 20)}, sample["eid"])
     statistics.run_all(volumes, sample, codes, None, None, tmp_path)
-    text = "".join(path.read_text() for path in tmp_path.iterdir())
+    individual = {f"{t.name}.tsv" for t in tables.area("statistics") if t.access == "individual"}
+    assert individual == {"z_scores.tsv", "changes.tsv"}
+    others = [path for path in tmp_path.iterdir() if path.name not in individual]
+    text = "".join(path.read_text() for path in others)
     assert not [eid for eid in sample["eid"] if eid in text]
 
 

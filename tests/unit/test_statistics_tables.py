@@ -61,6 +61,12 @@ def test_cross_validation_means_and_the_spread_between_folds():
     assert exact.loc["mean of folds", "dice_sd"] == pytest.approx(np.std([0.8, 0.95], ddof=1))
     assert exact.loc["all muscles", "bias_percent"] == pytest.approx(100 * 2 / 99)
     assert "no cross-validation" in tables.cross_validation(None)["note"].iloc[0]
+    # of weights from elsewhere there are no folds, and nobody knows whom they were trained on
+    elsewhere = pd.DataFrame(rows, columns=columns).assign(fold=0)
+    (row,) = tables.cross_validation(elsewhere).to_dict("records")
+    assert (row["fold"], row["subjects"]) == ("all muscles", 3)
+    assert row["dice_mean"] == pytest.approx(5.1 / 6)
+    assert "not known" in row["note"]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,11 @@ def test_the_page_begins_with_the_accuracy_and_prints_table_2_as_the_paper_does(
     assert "nan" not in page
     assert "e-05" not in page
     assert "Female, mean ± SD" in page
+    elsewhere = folds[folds["fold"] == "all muscles"]
+    page = summary.page(table, table, pd.DataFrame(), table2(), cross_validation=elsewhere)
+    assert "unseen" not in page
+    assert "0.915" in page
+    assert "may have been trained on them" in page
     assert "Dice of unseen" not in summary.page(table, table, pd.DataFrame(), table2())
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from iliopsoas import grid
-from iliopsoas.masks import volumes
+from iliopsoas.masks import profile, volumes
 from iliopsoas.status import InputError, Verdict
 
 SPACING = (2.0, 2.5, 3.0)  # mm; no two alike, so that exchanged axes show
@@ -56,7 +56,7 @@ def test_fat_fraction_ignores_the_rim(boxes):
     core = np.zeros(mask.shape, bool)
     core[26:30, 11:17, 11:39] = True
     fat[(mask == grid.LEFT) & ~core] = 900.0  # partial volume at the surface
-    water[26, 11, 11:39] = 0.0
+    water[26, 11, 11:39], fat[26, 11, 11:39] = 0.0, 100.0
     found = volumes.measure(mask, affine, water, fat)
     assert found["right_fat_fraction_median_percent"] == pytest.approx(10.0)
     assert found["right_fat_fraction_mean_percent"] == pytest.approx(10.0)
@@ -122,6 +122,31 @@ def test_no_height_no_index(boxes, height):
     assert found["imi_ml_m2"] is None
     assert found["total_ml"] is not None
     assert volumes.NO_HEIGHT in found["missing_reason"]
+
+
+def test_a_hole_without_signal_does_not_pass_for_fat():
+    """Magnitude images of muscle with 5 % fat, whose upper fifth an implant has taken away."""
+    rng = np.random.default_rng(5)
+    mask = np.zeros((30, 30, 50), np.uint8)
+    mask[6:24, 6:24, 5:45] = grid.LEFT
+    level = np.full(mask.shape, 700.0)
+    level[..., 37:] = 0
+    water, fat = (
+        np.hypot(share * level + rng.normal(0, 14, level.shape), rng.normal(0, 14, level.shape))
+        for share in (0.95, 0.05)
+    )
+    found = volumes.measure(mask, grid.las_affine(), water, fat)
+    truth = found["left_fat_fraction_median_percent"]
+    assert truth == pytest.approx(5, abs=0.7)
+    for name in ("mean", "whole"):  # of noise alone it is 50 %
+        assert found[f"left_fat_fraction_{name}_percent"] == pytest.approx(truth, abs=0.7), name
+    seen = 8 / 10  # of the levels
+    assert found["left_lean_ml"] == pytest.approx(seen * found["left_ml"], rel=0.01)
+    assert found["left_intramuscular_fat_ml"] < 0.01 * found["left_ml"]
+    levels = profile.per_level(mask, grid.las_affine(), water, fat)
+    shown = levels["fat_fraction_percent"].dropna()
+    assert len(shown) == 31  # of the eroded mask's levels, those with signal
+    np.testing.assert_allclose(shown, truth, atol=1)
 
 
 def test_a_muscle_too_thin_for_a_fat_fraction_says_so(boxes):

@@ -1,15 +1,40 @@
 """Stands in for every script of the workflow: writes the rule's outputs, and computes nothing.
 
-What the cohort holds and what is trained on is read from ``world.json`` in the working folder, so
-that a test can change either.
+What the cohort holds, what is trained on, and which jobs are in trouble is read from ``world.json``
+in the working folder, so that a test can change it. ``ran.txt`` tells what began and what ended.
 """
 
 import json
+import os
 import subprocess
+import sys
+import time
 from pathlib import Path
+
+
+def note(text):
+    with open("ran.txt", "ab", buffering=0) as file:
+        file.write(f"{text}\n".encode())
+
+
+def in_trouble(kind):
+    """What keeps a job busy at its first try, or always."""
+    held = b"x" * 1_300_000_000 if kind == "memory" else None
+    time.sleep({"memory": 120, "time": 300, "slow": 30}.get(kind, 0))
+    del held
+    if kind == "always":
+        sys.exit("in trouble")
+
 
 if __name__ == "__main__":
     world = json.loads(Path("world.json").read_text(encoding="utf-8"))
+    job = f"{snakemake.rule} {snakemake.wildcards.get('shard', '')}".strip()
+    kind = world.get("trouble", {}).get(job)
+    again = kind and f"began {job}\n" in Path("ran.txt").read_text(encoding="utf-8")
+    note(f"began {job}")
+    note(f"on {os.environ.get('SLURMD_NODENAME')} {job}")
+    if kind and (kind == "always" or not again):
+        in_trouble(kind)
     for path in snakemake.output:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,3 +56,4 @@ if __name__ == "__main__":
             subprocess.Popen(["sh", "-c", f"sleep 3; touch {hidden}; mv {hidden} {path}"])
         else:
             path.write_text(text)
+    note(f"ended {job}")

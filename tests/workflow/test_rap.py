@@ -1,13 +1,17 @@
 """The workflow on a folder laid out like UK Biobank's platform, on machines of its own kind.
 
-Data under a read-only mount whose paths hold spaces; every machine has a disk of its own and
-takes a part of the shards; the parts are put together on another.
+Data under a read-only mount whose paths hold spaces; every machine has a disk of its own, takes a
+part of the shards, and may be taken away; the parts are put together on another. The platform's
+command line is a stand-in, tests/rap/dx; tests/rap/test_kills.py kills by the hundred.
 """
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -88,43 +92,77 @@ def config(mount, tmp_path_factory) -> Path:
     return path
 
 
-def worker(folder: Path, *arguments, **variables) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [str(ROOT / "profiles/rap/worker.sh"), *map(str, arguments)],
-        cwd=folder,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=os.environ
-        | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        | {"TF_CPP_MIN_LOG_LEVEL": "2"}
-        | variables,
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
-    return done.stdout
+class Project:
+    """The platform's project, and machines that work for it."""
+
+    def __init__(self, folder: Path, config: Path):
+        self.folder, self.config = folder, config
+        self.store = folder / "my run"
+
+    def start(self, disk: Path, step: str, *words) -> subprocess.Popen:
+        disk.mkdir(parents=True, exist_ok=True)
+        with open(disk / "log.txt", "a", encoding="utf-8") as log:
+            return subprocess.Popen(
+                [str(ROOT / "profiles/rap/worker.sh"), step, self.config, "/my run",
+                 *map(str, words)],
+                cwd=disk, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                env=os.environ
+                | {"PATH": f"{ROOT}/tests/rap:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+                | {"DX_STAND_IN": str(self.folder), "TF_CPP_MIN_LOG_LEVEL": "2"},
+            )  # fmt: skip
+
+    def run(self, disk: Path, step: str, *words) -> str:
+        status = self.start(disk, step, *words).wait()
+        said = (disk / "log.txt").read_text()
+        assert status == 0, said[-6000:]
+        return said
+
+    def kept(self, kind: str) -> list[str]:
+        """Names of the archives of a kind, as the mount shows them."""
+        return sorted(path.name for path in self.store.glob(f"*.{kind}.*.tar"))
 
 
-def test_every_machine_takes_its_shards_and_the_parts_fit_together(mount, config, tmp_path):
+@pytest.fixture
+def project(config, tmp_path):
+    return Project(tmp_path / "project", config)
+
+
+def members(archive: Path) -> list[str]:
+    with tarfile.open(archive) as tar:
+        return tar.getnames()
+
+
+def test_a_machine_is_taken_away_and_the_parts_fit_together(mount, project, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in mount.rglob("*")}
     first = tmp_path / "first machine"
-    worker(first, "cohort", config)
+    project.run(first, "cohort")
     sample = files.read_tsv(first / "results/cohort/sample.tsv")
-    assert len(sample) == 2
-    assert sample["shard"].nunique() == 2
-    manifest = files.read_tsv(first / "results/shards/rap-0001/manifest.tsv")
-    assert "/Bulk/Whole Body MRI/Dixon/" in manifest["scan"][0]
+    assert sample["shard"].nunique() == len(sample) == 2
 
-    archives = [first / "cohort.tar"]
-    for part in (1, 2):
-        folder = tmp_path / f"machine {part}"
-        worker(folder, "shards", config, part, 2, first / "cohort.tar")
-        done = [path.parent.name for path in folder.glob("results/shards/*/volumes.tsv")]
-        assert len(done) == 1, "each machine does its own shard and no other"
-        archives.append(folder / f"worker-{part}.tar")
+    # one is taken away once its first ledger is kept
+    machine = project.start(tmp_path / "taken away", "shards", 1, 2, "--every", 1)
+    while machine.poll() is None and not any(
+        name.endswith("dixon.tsv") for part in project.kept("part")
+        for name in members(project.store / part)
+    ):  # fmt: skip
+        time.sleep(0.2)
+    os.killpg(machine.pid, signal.SIGKILL)
+    machine.wait()
+    assert not project.kept("whole")
+    said = project.run(tmp_path / "another", "shards", 1, 2)
+    assert "rule dixon_shard:" not in said, "what was kept is not done again"
+    assert "rule volumes_shard:" in said
+    assert len(project.kept("whole")) == 1
+    assert not project.kept("part")
+
+    said = project.run(tmp_path / "second machine", "shards", 2, 2)
+    assert "rule dixon_shard:" in said
+    assert not list((tmp_path / "second machine").rglob("*.zip")), "copies go when they were used"
+    said = project.run(tmp_path / "second machine", "shards", 2, 2)
+    assert said.count("rule dixon_shard:") == 1
 
     last = tmp_path / "last machine"
-    said = worker(last, "collect", config, *archives, TARGET="volumes")
+    said = project.run(last, "collect", "volumes")
     assert not any(f"rule {stage}_shard:" in said for stage in IMAGE_STAGES), said
     assert "checkpoint cohort:" not in said
     volumes = files.read_tsv(last / "results/volumes.tsv")

@@ -43,6 +43,23 @@ def test_with_weights_nothing_is_trained_and_the_report_is_written(weighted):
     assert not list(weighted.results.glob("model/*/model.h5"))
 
 
+def test_weights_are_judged_on_annotations_where_there_are_any(weighted, tmp_path):
+    for name in ("validation.tsv", "examples.npz", "quality.tsv"):
+        assert (weighted.results / "model/configured" / name).exists()
+    # who is annotated changed: the weights are judged again
+    weighted.world["trained_on"] = ["a", "b", "c"]
+    weighted.world["shards"]["r-0001"]["digest"] = "more"
+    (weighted.folder / "annotations/new.nii.gz").write_text("a")
+    assert weighted.rules() >= {"folds", "validate", "quality_rows", "statistics", "figures"}
+    assert NOTHING in weighted.call()
+    without = StubWorkflow(tmp_path / "work")
+    without.change("segmentation.weights", "weights.h5")
+    without.settings["releases"][0]["annotations"] = None
+    without.world["shards"]["r-0001"]["annotated"] = 0
+    assert not without.rules() & {"folds", "validate", "quality_rows"}
+    assert (without.results / "report.zip").exists()
+
+
 def test_other_weights_are_used_by_the_first_call(weighted):
     (weighted.folder / "weights.h5").write_text("others\n")
     assert weighted.rules() >= {"check_weights", "segment_shard", "volumes_shard"} | ENDS
@@ -151,8 +168,30 @@ def test_another_tools_mask_that_was_replaced_is_noticed(trained):
     jobs = trained.jobs()
     assert [job for job in jobs if job.startswith("other_masks_shard") and "r-0002" in job]
     assert not [job for job in jobs if job.startswith("other_masks_shard") and "r-0001" in job]
+    assert [job for job in jobs if job.startswith("methods_shard") and "r-0002" in job]
+    assert {"qc_flags", "statistics"} <= {job.split()[0] for job in jobs}
     assert not {job.split()[0] for job in jobs} & {"cohort", *SHARD, *NETWORK}
     assert NOTHING in trained.call()
+
+
+def test_a_tool_with_a_command_draws_its_masks_shard_by_shard(trained):
+    tool = {"name": "drawn", "folder": "results/drawn", "command": "draw {input} {output}"}
+    trained.change("other_methods", [tool])
+    jobs = trained.jobs("--resources", "gpu=1")
+    for shard in ("r-0001", "r-0002"):
+        drawn, measured, compared = (
+            next(n for n, job in enumerate(jobs) if job.startswith(rule) and shard in job)
+            for rule in ("tool_shard", "other_masks_shard", "methods_shard")
+        )
+        assert drawn < measured < compared
+    assert not {job.split()[0] for job in jobs} & {"cohort", *SHARD, *NETWORK}
+    assert NOTHING in trained.call()
+    trained.change("other_methods", [tool | {"command": "draw --better {input} {output}"}])
+    rules = trained.rules()
+    assert rules >= {"tool_shard", "other_masks_shard", "other_volumes", "qc_flags"}
+    assert NOTHING in trained.call()
+    trained.change("other_methods", [])
+    trained.call()
 
 
 def test_an_added_shard_runs_alone(trained):
@@ -208,6 +247,18 @@ def test_image_stages_and_the_network_share_a_machine(tmp_path):
     assert threads["dixon_shard"] >= 4
 
 
+def test_a_calibrated_threshold_judges_the_folds_and_segments_again(trained):
+    trained.change("segmentation.threshold", "calibrated")
+    again = {"validate", "quality_rows", "segment_shard", "volumes_shard", "cross_validation"}
+    rules = trained.rules()
+    assert rules >= {"threshold_curve", "calibrate"} | again | ENDS
+    assert not rules & {"cohort", "dixon_shard", "crops_shard", "folds", "train"}
+    assert NOTHING in trained.call()
+    trained.change("segmentation.threshold", None)
+    assert trained.rules() >= again
+    assert NOTHING in trained.call()
+
+
 @pytest.mark.parametrize("late", ["manifests.tsv", "shards.tsv", "dixon.tsv", "crops.tsv"])
 def test_what_a_network_disk_shows_seconds_late_is_waited_for(tmp_path, late):
     """Every file that a job reads is the declared output of another."""
@@ -218,10 +269,19 @@ def test_what_a_network_disk_shows_seconds_late_is_waited_for(tmp_path, late):
     assert NOTHING in workflow.call("volumes")
 
 
-@pytest.mark.parametrize("folder", ["annotation", "qc/review", "egress"])
+TARGETS = {
+    "annotation": "export_for_annotation",
+    "qc/review": "qc",
+    "egress": "egress",
+    "individual_level/bids": "export_bids",
+    "individual_level/phenotypes": "export_phenotypes",
+}
+
+
+@pytest.mark.parametrize("folder", TARGETS)
 def test_what_people_put_beside_our_files_stays(trained, folder):
     """Snakemake empties a folder that is an output; so none of them is one."""
-    target = {"annotation": "export_for_annotation", "qc/review": "qc", "egress": "egress"}[folder]
+    target = TARGETS[folder]
     trained.call(target)
     mine = trained.results / folder / "my_mask.nii.gz"
     mine.parent.mkdir(parents=True, exist_ok=True)
@@ -230,6 +290,16 @@ def test_what_people_put_beside_our_files_stays(trained, folder):
     trained.change("qc.review_sample", 3)
     trained.call(target, "--forceall")
     assert mine.read_text() == "hours of work"
+
+
+def test_exports_are_made_when_asked_for_and_follow_their_settings(trained):
+    trained.call("export_bids", "export_phenotypes")
+    assert NOTHING in trained.call("export_bids", "export_phenotypes")
+    trained.change("export.ids", "eids")
+    assert trained.rules("export_bids", "export_phenotypes") == {"export_bids"}
+    trained.change("export.measures", ["total_ml"])
+    assert trained.rules() == {"summary", "report"}, "the configuration is written down"
+    assert trained.rules("export_bids", "export_phenotypes") == {"export_phenotypes"}
 
 
 def test_no_rule_declares_a_folder_as_output():

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from iliopsoas import files
+from iliopsoas import files, starter
 
 pytestmark = pytest.mark.slow
 NOTHING = "Nothing to be done"
@@ -51,17 +51,98 @@ def test_weights_from_elsewhere_with_annotations_and_without(route, annotated):
     assert len(measured) == (before["status"] == "ok").sum()
     assert set(measured["weights_sha256"]) == {sha256}
     assert set(before["weights_sha256"].dropna()).isdisjoint({sha256})
-    # another file under the same name is noticed by the next call, at once
-    shutil.copy(route.results / "model/fold-2/model.h5", route.folder / "elsewhere.h5")
-    again = to_its_end(route)
-    assert set(again["weights_sha256"].dropna()) == {files.sha256(route.folder / "elsewhere.h5")}
+    judged = route.results / "model/configured/validation.tsv"
+    assert judged.exists() == annotated
+    if annotated:  # as the fold's own model was judged on whom it had not seen
+        fold = files.read_tsv(route.results / "model/fold-1/validation.tsv").drop(columns="fold")
+        rows = files.read_tsv(judged).drop(columns="fold")
+        assert rows["eid"].nunique() == 4
+        pd.testing.assert_frame_equal(rows.merge(fold[[*files.KEY, "side"]]), fold)
+        agreement = files.read_tsv(route.results / "statistics/bland_altman.tsv")
+        assert (agreement["comparison"] == "network - manual").any()
+    if annotated:
+        a_corrected_mask_comes_back(route)
+        # another file under the same name is noticed by the next call, at once
+        shutil.copy(route.results / "model/fold-2/model.h5", route.folder / "elsewhere.h5")
+        hashes = set(to_its_end(route)["weights_sha256"].dropna())
+        assert hashes == {files.sha256(route.folder / "elsewhere.h5")}
+    else:
+        opinions_of_the_starter(route)
 
 
-def test_an_ensemble_of_the_fold_models(route):
-    route.settings["segmentation"] = {"ensemble": True}
+def a_corrected_mask_comes_back(route):
+    """Marked to be redone, exported, corrected, and measured in the place of the network's."""
+    measured = volumes(route).query("status == 'ok'")
+    known = files.read_tsv(route.results / "model/folds.tsv")
+    (row, *_) = measured[~measured["eid"].isin(known["eid"])].to_dict("records")
+    name = files.subject_name(row["eid"], row["instance"])
+    decision = {key: row[key] for key in files.KEY} | {"rater": "AB", "decision": "redo"}
+    decision |= {"note": "cut off", "time": "2026-01-01T00:00:00Z", "mode": "open"}
+    decision["judged"] = row["segment_fingerprint"]
+    files.write_tsv(route.folder / "decisions.tsv", pd.DataFrame([decision]))
+    route.settings["qc"] = {"decisions": "decisions.tsv"}
+    route.run("export_for_annotation")
+    exported = files.read_tsv(route.results / "annotation/participants.tsv").set_index("asked_by")
+    assert exported.loc["review", "eid"] == row["eid"]
+    assert exported.loc["review", "proposal"] == "this run"
+    shutil.copy(
+        route.results / f"annotation/{name}_proposed.seg.nrrd",
+        route.folder / f"phantom/annotations/{name}.seg.nrrd",
+    )
+    route.settings["segmentation"]["annotated"] = "manual"
+    after = to_its_end(route).set_index(files.KEY)
+    assert after.loc[(row["eid"], row["instance"]), "network"] == "manual"
+    assert (after["network"] == "manual").sum() == 5
+    # the mask is as the network left it, and who was to be redone is in the statistics again
+    assert after.loc[(row["eid"], row["instance"]), "left_ml"] == row["left_ml"]
+    assert files.read_tsv(route.results / "qc/excluded.tsv").empty
+    route.settings["segmentation"]["annotated"] = "network"
+
+
+def opinions_of_the_starter(route):
+    """Nothing annotated: on the masks of other weights, then by itself, and on one scan."""
+    route.settings["qc"] = {"second_opinion": True}
+    to_its_end(route)
+    measured = int((volumes(route)["status"] == "ok").sum())
+    quality = files.read_tsv(route.results / "qc/quality.tsv")
+    assert len(quality) == 2 * measured
+    assert set(quality["learned_on"]) == {"synthetic"}
+    route.settings["segmentation"] = {}
+    table = to_its_end(route).query("status == 'ok'")
+    assert set(table["network"]) == {"starter"}
+    assert "synthetic people only" in (route.results / "summary.md").read_text()
+    ledgers = [files.read_tsv(path) for path in route.results.glob("shards/*/opinion.tsv")]
+    opinions = pd.concat(ledgers).query("verdict == 'ok'")
+    assert opinions["left_mirror_dice"].notna().all()
+    assert "left_second_dice" not in opinions or opinions["left_second_dice"].isna().all()
+
+    row = table.iloc[0]
+    (scan, *_) = route.folder.glob(f"phantom/zips/{row['eid']}_20201_{row['instance']}_*.zip")
+    command = [sys.executable, "-m", "iliopsoas", "measure", str(scan), "-o", "one"]
+    subprocess.run([*command, "--second-opinion"], cwd=route.folder, check=True)
+    one = files.read_json(route.folder / "one/volumes.json")
+    assert one["network"] == "starter"
+    # N4 is coarser in this run
+    assert one["total_ml"] == pytest.approx(row["total_ml"], rel=0.03)
+    assert set(one["predicted_quality"]) == {"left", "right"}
+
+
+def test_an_ensemble_fine_tuned_from_the_starter_at_a_calibrated_threshold(route):
+    route.settings["training"]["start"] = "starter"
+    route.settings["segmentation"] = {"ensemble": True, "threshold": "calibrated"}
     table = to_its_end(route)
     found = table["weights_sha256"].dropna().str.split(",")
     assert set(found.str.len()) == {2}
+    began = files.read_json(route.results / "model/fold-1/model.json")
+    assert files.sha256(starter.WEIGHTS) in str(began)
+    chosen = files.read_tsv(route.results / "model/thresholds.tsv").set_index("model")["threshold"]
+    ledgers = [files.read_tsv(path) for path in route.results.glob("shards/*/segment.tsv")]
+    assert set(pd.concat(ledgers)["threshold"].dropna()) == {chosen["final"]}
+    # a fold's threshold rests on the other fold's curve alone
+    curve = files.read_tsv(route.results / "model/fold-2/threshold_curve.tsv")
+    total = curve.groupby("threshold")[["automatic_ml", "manual_ml"]].sum()
+    above = total.index[total["automatic_ml"] >= total["manual_ml"]]
+    assert above.max() - 1e-9 <= chosen["fold-1"] <= above.max() + 0.05
 
 
 def test_first_visits_alone_after_both(route):
@@ -78,6 +159,53 @@ def test_masks_of_another_tool(route):
     pd.testing.assert_series_equal(
         measured["left_ml"], truth.loc[measured.index, "left_ml"], rtol=1e-6
     )
+
+
+# draws a box on either side of the body, whoever it is, and fails on the second of a folder
+BOXES = """
+import pathlib, sys, nibabel, numpy
+for path in sorted(pathlib.Path(sys.argv[1]).iterdir())[:1]:
+    image = nibabel.load(path)
+    labels = numpy.zeros(image.shape, "uint8")
+    labels[150:170, 80:100, 140:200], labels[54:74, 80:100, 140:200] = 1, 2
+    nibabel.save(nibabel.Nifti1Image(labels, image.affine), pathlib.Path(sys.argv[2], path.name))
+sys.exit("no memory left")
+"""
+
+
+def test_masks_that_a_tools_command_draws_here_and_exports(route):
+    (route.folder / "boxes.py").write_text(BOXES)
+    command = f"'{sys.executable}' '{route.folder}/boxes.py' {{inputs}} {{outputs}}"
+    route.settings["dixon"] = route.settings["dixon"] | {"contrasts": ["in_phase"]}
+    route.settings["run"] = {"max_failed_share": 0.5, "max_machine_failures": 1}
+    route.settings["other_methods"] = [
+        {"name": "truth", "folder": "phantom/truth"},
+        {"name": "boxes", "folder": "results/boxes", "command": command, "contrast": "in_phase"},
+    ]
+    before = route.modified("subjects/*/*/iliopsoas.nii.gz")
+    measured = to_its_end(route).query("status == 'ok'")
+    assert route.modified("subjects/*/*/iliopsoas.nii.gz") == before
+    assert len(list(route.results.glob("subjects/*/*/in_phase.nii.gz"))) >= len(measured)
+    drawn = files.read_tsv(route.results / "other/boxes/volumes.tsv")
+    shards = len(list(route.results.glob("shards/*/tool/boxes.tsv")))
+    counts = drawn["status"].value_counts()
+    assert counts["ok"] == shards == 2
+    assert counts["tool_failed"] == len(measured) - shards
+    overlap = files.read_tsv(route.results / "statistics/method_overlap.tsv")
+    assert len(overlap) == 3 * 2
+    assert set(overlap.query("method_b == 'truth'")["n"]) <= {len(measured), len(measured) - 1}
+    raised = files.read_tsv(route.results / "qc/summary.tsv").set_index("flag")["evaluated"]
+    assert raised["methods_disagree"] == len(measured)
+    route.run("export_bids", "export_phenotypes")
+    exported = route.results / "individual_level"
+    masks = list(exported.glob("bids/sub-*/ses-*/anat/*_seg-iliopsoas_dseg.nii.gz"))
+    assert len(masks) == len(measured)
+    assert len(list(exported.glob("bids/sub-*/ses-*/anat/*_seg-boxes_dseg.nii.gz"))) == shards
+    names = {path.name[4:].split("_")[0] for path in masks}
+    assert names.isdisjoint(measured["eid"])
+    phenotypes = pd.read_csv(exported / "phenotypes/regenie.txt", sep=" ")
+    assert phenotypes["total_ml"].notna().sum() == (measured["instance"] == "2").sum()
+    assert NOTHING in route.run("export_bids", "export_phenotypes")
 
 
 def test_images_not_kept_and_then_the_zips_are_gone(route):

@@ -20,6 +20,8 @@ from iliopsoas import machine
 from iliopsoas.status import InputError
 
 KEY = ["eid", "instance"]  # what identifies a row of every per-participant table
+# folder, below the results, of exports that hold participants whatever they are called in them
+INDIVIDUAL_LEVEL = "individual_level"
 TEMPORARY = ".partial-"  # then machine, process and a random part: whose it is
 
 

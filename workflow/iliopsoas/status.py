@@ -45,6 +45,7 @@ class Verdict(StrEnum):
     ANNOTATION_OUTSIDE_BODY = "annotation_outside_body"
 
     # masks of another tool
+    TOOL_FAILED = "tool_failed"  # its command ended with an error and left no mask
     MASK_MISSING = "mask_missing"
     MASK_UNREADABLE = "mask_unreadable"
     MASK_OTHER_SPACE = "mask_other_space"

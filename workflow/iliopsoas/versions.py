@@ -12,11 +12,15 @@ STAGES = {
     "crops": 2,
     "training": 1,
     "segment": 2,
-    "volumes": 4,
-    "qc": 3,
-    "statistics": 2,
+    "opinion": 1,
+    "volumes": 5,
+    "tool": 1,
+    "methods": 1,
+    "qc": 4,
+    "statistics": 4,
     "figures": 2,
-    "egress": 2,
+    "egress": 3,
+    "export": 1,
 }
 # those of a participant's images, each of which reads the one before it
 IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")

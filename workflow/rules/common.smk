@@ -15,6 +15,8 @@ CORES = workflow.resource_settings.cores
 MOST = {"image": 16, "network": 8}
 # CPU-seconds of a scan in each stage on a slow core, for the time that jobs ask for on a cluster
 SECONDS = {"dixon": 20, "landmarks": 5, "crops": 5, "segment": 60, "volumes": 10}
+SECONDS |= {"tool": 240}  # a guess: tools differ, and most are meant for a GPU
+SECONDS |= {"opinion": 10}
 
 
 def threads_for(kind):
@@ -26,9 +28,16 @@ def threads_for(kind):
 
 # what of the network's use changes its masks; a file's hash is checked once
 SEGMENTATION = settings.segmentation.model_dump(
-    mode="json", exclude={"weights", "weights_sha256", "batch_size"}
+    mode="json", exclude={"weights", "weights_sha256", "batch_size", "annotated"}
 )
 KEEPS_IMAGES = settings.run.keep == "everything"
+# Networks that are judged on annotations: of the folds, or the configured weights.
+if not settings.segmentation.weights:
+    JUDGED = [f"fold-{number}" for number in range(1, settings.training.folds + 1)]
+elif any(release.annotations for release in settings.releases):
+    JUDGED = ["configured"]
+else:
+    JUDGED = []
 
 
 def version_of(stage):
@@ -124,7 +133,14 @@ def after_folds():
         raise IncompleteCheckpointException(folds.rule, folds.output[0])
 
 
-AFTER_MODEL = {"segment.tsv", "volumes.tsv", "profiles.tsv", "images_removed.json"}
+AFTER_MODEL = {
+    "segment.tsv",
+    "opinion.tsv",
+    "volumes.tsv",
+    "profiles.tsv",
+    "methods.tsv",
+    "images_removed.json",
+}
 
 
 def every_shard(name):
@@ -164,9 +180,21 @@ def segmentation_weights(wildcards):
         return settings.segmentation.weights
     after_folds()
     if settings.segmentation.ensemble:
-        folds = range(1, settings.training.folds + 1)
-        return expand(result("model/fold-{fold}/model.h5"), fold=folds)
+        return expand(result("model/{judged}/model.h5"), judged=JUDGED)
     return result("model/final/model.h5")
+
+
+def thresholds(wildcards):
+    """Thresholds chosen in cross-validation, where they are asked for."""
+    calibrated = settings.segmentation.threshold == "calibrated"
+    return result("model/thresholds.tsv") if calibrated else []
+
+
+def judged_weights(wildcards):
+    """The network of a fold, or the configured one."""
+    if wildcards.judged == "configured":
+        return segmentation_weights(wildcards)
+    return result(f"model/{wildcards.judged}/model.h5")
 
 
 def annotated_crops(wildcards):
@@ -188,27 +216,11 @@ def checked_weights(wildcards):
     return result("model/weights.json") if settings.segmentation.weights else []
 
 
-def quality_rows_of_folds(wildcards):
-    """What predicted quality is learned from, where a model is trained in this run."""
-    if settings.segmentation.weights:
-        return []
-    folds = range(1, settings.training.folds + 1)
-    return expand(result("model/fold-{fold}/quality.tsv"), fold=folds)
-
-
-def cross_validation_table(wildcards):
-    """The cross-validation, where a model is trained in this run."""
-    if settings.segmentation.weights:
-        return []
-    return result("model/cross_validation.tsv")
-
-
-def validation_examples(wildcards):
-    """Slices for the overlays of Figure 2, where a model is trained in this run."""
-    if settings.segmentation.weights:
-        return []
-    folds = range(1, settings.training.folds + 1)
-    return expand(result("model/fold-{fold}/examples.npz"), fold=folds)
+def validation_table(wildcards):
+    """The cross-validation, or the validation of configured weights, where there are annotations."""
+    if JUDGED == ["configured"]:
+        return result("model/configured/validation.tsv")
+    return result("model/cross_validation.tsv") if JUDGED else []
 
 
 def review_decisions(wildcards):
@@ -237,22 +249,52 @@ def shard_before(wildcards):
     return result(f"shards/{names[place]}/images_removed.json") if place >= 0 else []
 
 
-def masks_of_shard(wildcards):
-    """Whether another tool's masks of a shard came, went or were replaced."""
+def drawn_here(wildcards):
+    """The ledger of the command that draws another tool's masks, where it has one."""
+    if OTHER_METHODS[wildcards.method].command:
+        return shard_file("tool/{method}.tsv")
+    return []
+
+
+def drawn_elsewhere(wildcards):
+    """The folder of another tool's masks that are there already."""
+    method = OTHER_METHODS[wildcards.method]
+    return [] if method.command else method.folder
+
+
+def listed(wildcards, folder, patterns):
+    """Whether another tool's files of a shard came, went or were replaced."""
     # no argument `input`: Snakemake does not compare parameters that follow from inputs
     manifest = Path(shard_file("manifest.tsv").format(shard=wildcards.shard))
     if not manifest.exists():
         return None
-    from iliopsoas.masks import other_tools
+    from iliopsoas.masks.other_tools import file_of
 
-    method = OTHER_METHODS[wildcards.method]
-    patterns = {"left": method.left_file, "right": method.right_file}
     with open(manifest, newline="") as table:
-        found = [
-            other_tools.find(method.folder, patterns, row["eid"], row["instance"])
-            for row in csv.DictReader(table, delimiter="\t")
-        ]
-    return listing.of_files({path for paths in found for path in paths.values()})
+        return listing.of_files(
+            {
+                file_of(folder, pattern, row["eid"], row["instance"])
+                for row in csv.DictReader(table, delimiter="\t")
+                for pattern in patterns
+            }
+        )
+
+
+def masks_of_shard(wildcards):
+    method = OTHER_METHODS[wildcards.method]
+    if method.command:  # its ledger says so
+        return None
+    return listed(wildcards, method.folder, [method.left_file, method.right_file])
+
+
+def vertebrae_of_shard(wildcards):
+    found = settings.vertebrae
+    return listed(wildcards, found.folder, [found.file]) if found else None
+
+
+def overlap_of_methods(wildcards):
+    """How well every shard's masks agree with those of other tools, where there are any."""
+    return every_shard("methods.tsv")(wildcards) if settings.other_methods else []
 
 
 def recovery_summary(wildcards):

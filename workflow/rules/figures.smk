@@ -9,8 +9,8 @@ rule figures:
         volumes=result("volumes.tsv"),
         excluded=result("qc/excluded.tsv"),
         sample=result("cohort/sample.tsv"),
-        validation=cross_validation_table,
-        examples=validation_examples,
+        validation=validation_table,
+        examples=expand(result("model/{judged}/examples.npz"), judged=JUDGED),
         manifests=every_shard("manifest.tsv"),
     output:
         png=[

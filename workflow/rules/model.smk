@@ -11,6 +11,8 @@ rule export_for_annotation:
         sample=result("cohort/sample.tsv"),
         dixon=every_shard("dixon.tsv"),
         weights=settings.segmentation.weights or str(STARTER),
+        # who is to be redone, where somebody has reviewed
+        decided=result("qc/decided.tsv") if settings.qc.decisions else [],
     output:
         table=result("annotation/participants.tsv"),
     log:
@@ -44,7 +46,12 @@ checkpoint folds:
         runtime=growing(10),
     params:
         version=version_of("training"),
-        deal={"number": settings.training.folds, "seed": settings.training.seed},
+        # configured weights are judged on everybody
+        deal=(
+            None
+            if settings.segmentation.weights
+            else {"number": settings.training.folds, "seed": settings.training.seed}
+        ),
     script:
         "../../scripts/folds.py"
 
@@ -88,18 +95,63 @@ rule train:
         "../../scripts/train.py"
 
 
+# With `segmentation.threshold: calibrated`: volumes of the held-out participants at many thresholds.
+rule threshold_curve:
+    input:
+        folds=result("model/folds.tsv"),
+        crops=ancient(annotated_crops),
+        weights=result("model/{judged}/model.h5"),
+    output:
+        table=result("model/{judged}/threshold_curve.tsv"),
+    log:
+        log_file("threshold_curve/{judged}"),
+    benchmark:
+        benchmark_file("threshold_curve/{judged}")
+    threads: threads_for("network")
+    resources:
+        gpu=1,
+        mem_mb=growing(12000),
+        runtime=growing(240),
+    params:
+        version=version_of("segment"),
+        parameters=SEGMENTATION,
+        crop=settings.crops.model_dump(mode="json"),
+    script:
+        "../../scripts/threshold_curve.py"
+
+
+# A fold's threshold is chosen on the other folds, the final model's on all.
+rule calibrate:
+    input:
+        expand(rules.threshold_curve.output.table, judged=JUDGED),
+    output:
+        table=result("model/thresholds.tsv"),
+    log:
+        log_file("calibrate"),
+    localrule: True
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        version=version_of("segment"),
+    script:
+        "../../scripts/calibrate.py"
+
+
 rule validate:
     input:
         folds=result("model/folds.tsv"),
         crops=ancient(annotated_crops),
-        weights=result("model/fold-{fold}/model.h5"),
+        weights=judged_weights,
+        checked=checked_weights,
+        thresholds=thresholds,
     output:
-        table=result("model/fold-{fold}/validation.tsv"),
-        examples=result("model/fold-{fold}/examples.npz"),
+        table=result("model/{judged}/validation.tsv"),
+        examples=result("model/{judged}/examples.npz"),
     log:
-        log_file("validate/fold-{fold}"),
+        log_file("validate/{judged}"),
     benchmark:
-        benchmark_file("validate/fold-{fold}")
+        benchmark_file("validate/{judged}")
     threads: threads_for("network")
     resources:
         gpu=1,
@@ -118,13 +170,15 @@ rule quality_rows:
     input:
         folds=result("model/folds.tsv"),
         crops=ancient(annotated_crops),
-        weights=result("model/fold-{fold}/model.h5"),
+        weights=judged_weights,
+        checked=checked_weights,
+        thresholds=thresholds,
     output:
-        table=result("model/fold-{fold}/quality.tsv"),
+        table=result("model/{judged}/quality.tsv"),
     log:
-        log_file("quality_rows/fold-{fold}"),
+        log_file("quality_rows/{judged}"),
     benchmark:
-        benchmark_file("quality_rows/fold-{fold}")
+        benchmark_file("quality_rows/{judged}")
     threads: threads_for("network")
     resources:
         gpu=1,
@@ -141,7 +195,7 @@ rule quality_rows:
 
 rule cross_validation:
     input:
-        expand(rules.validate.output.table, fold=range(1, settings.training.folds + 1)),
+        expand(rules.validate.output.table, judged=JUDGED),
     output:
         table=result("model/cross_validation.tsv"),
     log:

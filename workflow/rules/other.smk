@@ -1,12 +1,42 @@
 # Masks of other tools: the same volumes, quality control and statistics as this run's.
 
 
+HOW_TO_DRAW = {"command", "contrast"}
+
+
+# A tool that draws its masks here, where its entry has a command.
+rule tool_shard:
+    input:
+        manifest=shard_file("manifest.tsv"),
+        dixon=shard_file("dixon.tsv"),
+    output:
+        ledger=update(shard_file("tool/{method}.tsv")),
+    log:
+        log_file("tool/{method}/{shard}"),
+    benchmark:
+        benchmark_file("tool/{method}/{shard}")
+    threads: threads_for("network")
+    resources:
+        gpu=1,
+        mem_mb=growing(24000),
+        runtime=minutes_for("tool"),
+    params:
+        version=version_of("tool"),
+        method=lambda wildcards: OTHER_METHODS[wildcards.method].model_dump(
+            include={"name", "folder", "left_file", "right_file", *HOW_TO_DRAW}
+        ),
+        results=results_folder,
+    script:
+        "../../scripts/tool.py"
+
+
 rule other_masks_shard:
     input:
         manifest=shard_file("manifest.tsv"),
         dixon=shard_file("dixon.tsv"),
         landmarks=shard_file("landmarks.tsv"),
-        masks=lambda wildcards: OTHER_METHODS[wildcards.method].folder,
+        tool=drawn_here,
+        masks=drawn_elsewhere,
     output:
         ledger=update(shard_file("other/{method}.tsv")),
     log:
@@ -19,11 +49,39 @@ rule other_masks_shard:
         runtime=minutes_for("volumes"),
     params:
         version=version_of("volumes"),
-        method=lambda wildcards: OTHER_METHODS[wildcards.method].model_dump(),
+        method=lambda wildcards: OTHER_METHODS[wildcards.method].model_dump(
+            exclude=HOW_TO_DRAW
+        ),
         listing=masks_of_shard,
         results=results_folder,
     script:
         "../../scripts/other_masks.py"
+
+
+# Dice of every two methods' masks; what this run's flags and statistics know of other tools.
+rule methods_shard:
+    input:
+        manifest=shard_file("manifest.tsv"),
+        segment=shard_file("segment.tsv"),
+        others=expand(
+            shard_file("other/{method}.tsv"), method=OTHER_METHODS, allow_missing=True
+        ),
+    output:
+        ledger=update(shard_file("methods.tsv")),
+    log:
+        log_file("methods/{shard}"),
+    benchmark:
+        benchmark_file("methods/{shard}")
+    threads: threads_for("image")
+    resources:
+        mem_mb=growing_per_thread(500),
+        runtime=minutes_for("volumes"),
+    params:
+        version=version_of("methods"),
+        methods=list(OTHER_METHODS),
+        results=results_folder,
+    script:
+        "../../scripts/methods.py"
 
 
 rule other_volumes:

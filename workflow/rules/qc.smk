@@ -12,7 +12,9 @@ rule qc_flags:
         crops=every_shard("crops.tsv"),
         segment=every_shard("segment.tsv"),
         volumes=every_shard("volumes.tsv"),
-        quality_rows=quality_rows_of_folds,
+        opinion=every_shard("opinion.tsv") if settings.qc.second_opinion else [],
+        methods=overlap_of_methods,
+        quality_rows=expand(result("model/{judged}/quality.tsv"), judged=JUDGED),
         decisions=review_decisions,
     output:
         **{name: result(f"qc/{name}.tsv") for name in QC_TABLES},

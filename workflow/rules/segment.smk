@@ -32,6 +32,7 @@ rule segment_shard:
         crops_ledger=shard_file("crops.tsv"),
         weights=segmentation_weights,
         checked=checked_weights,
+        thresholds=thresholds,
     output:
         ledger=update(shard_file("segment.tsv")),
     log:
@@ -46,6 +47,7 @@ rule segment_shard:
     params:
         version=version_of("segment"),
         parameters=SEGMENTATION,
+        annotated=settings.segmentation.annotated,
         crop=settings.crops.model_dump(mode="json"),
         results=results_folder,
     script:

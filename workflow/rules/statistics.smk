@@ -12,11 +12,12 @@ rule statistics:
         flags=result("qc/flags.tsv"),
         sample=result("cohort/sample.tsv"),
         diagnoses=result("cohort/diagnoses.tsv"),
-        cross_validation=cross_validation_table,
+        cross_validation=validation_table,
         profiles=rules.collect_volumes.output.profiles,
         quality=result("qc/quality.tsv"),
         paper=workflow.source_path("../../resources/paper.tsv"),
         others=expand(result("other/{method}/volumes.tsv"), method=OTHER_METHODS),
+        methods=overlap_of_methods,
     output:
         **{name: result(f"statistics/{name}.tsv") for name in STATISTICS},
         **{

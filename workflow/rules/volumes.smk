@@ -20,6 +20,8 @@ rule volumes_shard:
         version=version_of("volumes"),
         results=results_folder,
         volumes=settings.volumes.model_dump(mode="json"),
+        vertebrae=settings.vertebrae and settings.vertebrae.model_dump(mode="json"),
+        listing=vertebrae_of_shard,
     script:
         "../../scripts/volumes_shard.py"
 

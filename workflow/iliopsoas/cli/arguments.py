@@ -189,6 +189,12 @@ def _measure(command):
         default="published",
         help="of crops, as in training (default published)",
     )
+    command.add_argument(
+        "--second-opinion",
+        action="store_true",
+        help="compare the mask with the starter network's, and predict its Dice and volume error; "
+        "the prediction was learned on synthetic people",
+    )
     command.add_argument("--keep-images", action="store_true", help="write water, fat and body")
     command.add_argument("--overwrite", action="store_true", help="replace earlier results in OUT")
 

@@ -143,16 +143,20 @@ def _measure(options, weights, output, record, reference=None) -> tuple[dict, st
     record["evidence"] = evidence.gather(
         mask, water.affine, arrays[0], np.asanyarray(body.dataobj), found
     )
-    judged = judge_one(
-        result,
-        {
-            "dixon": record["dixon"],
-            "landmarks": record["landmarks"],
-            "segment": record["mask"],
-            "volumes": record["evidence"],
-        },
-    )
+    records = {
+        "dixon": record["dixon"],
+        "landmarks": record["landmarks"],
+        "segment": record["mask"],
+        "volumes": record["evidence"],
+    }
+    if options.second_opinion:
+        log.info("asking for a second opinion")
+        record["opinion"] = _second_opinion(options, mask, arrays[0], found, result["network"])
+        records["opinion"] = record["opinion"]
+    judged = judge_one(result, records)
     record["qc"] = judged
+    if judged["quality"]:
+        result["predicted_quality"] = judged["quality"]
     result |= {name: judged[name] for name in ("qc_verdict", "qc_flags", "flags")}
     result["status"] = "flagged" if judged["qc_verdict"] in FLAGGED else "ok"
     if manual is not None and weights is not None:
@@ -160,7 +164,8 @@ def _measure(options, weights, output, record, reference=None) -> tuple[dict, st
     files.write_nifti(output / "iliopsoas.nii.gz", grid.las_image(mask, water.affine))
     files.write_bytes(output / "preview.png", preview.preview(arrays[0], mask, found, water.affine))
     files.write_json(output / "volumes.json", result)
-    row = {key: value for key, value in result.items() if key not in ("annotation", "flags")}
+    nested = ("annotation", "flags", "predicted_quality")
+    row = {key: value for key, value in result.items() if key not in nested}
     files.write_tsv(output / "volumes.tsv", pd.DataFrame([row]))
     record["status"] = result["status"]
     return result, _text(result)
@@ -175,6 +180,15 @@ def _segment(options, weights, water, found):
     cut = {side: crop(water, found, side, options.normalisation) for side in grid.SIDES}
     result = segment_subject(segmenter, Subject(cut, found, water.shape))
     return result.mask, result.record
+
+
+def _second_opinion(options, mask, water, found, network) -> dict:
+    from iliopsoas.crops import cut
+    from iliopsoas.network.segmentation import opinion
+
+    crops = {side: crop(water, found, side, options.normalisation) for side in grid.SIDES}
+    masks = {side: cut(mask, found, side) == label for side, label in grid.SIDES.items()}
+    return opinion.compare(opinion.load(), crops, masks, network == starter.NAME)
 
 
 def _compare(mask, manual, affine) -> dict:
@@ -217,6 +231,12 @@ def _text(result: dict) -> str:
             lines.append(f"z = {z:.2f} of {name.removesuffix('_z')}")
     for side in grid.SIDES if "annotation" in result else ():
         lines.append(f"Dice, {side}: {result['annotation'][f'dice_{side}']:.4f}")
+    for side, seen in result.get("predicted_quality", {}).items():
+        lines.append(
+            f"{side}: predicted Dice {seen['predicted_dice']:.2f}, error "
+            f"{seen['error_low_ml']:+.0f} to {seen['error_high_ml']:+.0f} ml "
+            "(learned on synthetic people)"
+        )
     if result["network"] == starter.NAME:
         lines.append(f"mask by {starter.NOTE}")
     if result.get("missing_reason"):

@@ -17,6 +17,7 @@ from iliopsoas.config.sections import (
     Crops,
     Dixon,
     Egress,
+    Export,
     Figures,
     Landmarks,
     Network,
@@ -28,6 +29,7 @@ from iliopsoas.config.sections import (
     Segmentation,
     Statistics,
     Training,
+    Vertebrae,
     Volumes,
     presets,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "Release",
     "Run",
     "Section",
+    "Vertebrae",
     "load",
     "presets",
 ]
@@ -66,6 +69,9 @@ class Config(Section):
     training: Training = Training()
     segmentation: Segmentation = Segmentation()
     volumes: Volumes = Volumes()
+    vertebrae: Vertebrae | None = Field(
+        None, description="Vertebra masks of another tool; leave out for levels of our landmarks."
+    )
     qc: QualityControl = QualityControl()
     other_methods: list[OtherMethod] = Field(
         [], description="Masks of other tools, compared with this run's."
@@ -73,6 +79,7 @@ class Config(Section):
     statistics: Statistics = Statistics()
     figures: Figures = Figures()
     egress: Egress = Egress()
+    export: Export = Export()
     run: Run = Run()
 
     @model_validator(mode="after")
@@ -95,6 +102,11 @@ class Config(Section):
                 )
             chosen = self.segmentation.model_copy(update={"weights": str(starter.WEIGHTS)})
             object.__setattr__(self, "segmentation", chosen)
+        if weights and self.segmentation.threshold == "calibrated":
+            raise ValueError(
+                "segmentation.threshold: calibrated is chosen in cross-validation, but nothing is"
+                " trained here; expected a number, or nothing for the weights' own"
+            )
         return self
 
 

@@ -18,14 +18,18 @@ def complaints(config) -> list[str]:
         *_folders(config),
         *_phantom(config),
         *_visits(config),
+        *_contrasts(config),
     ]
 
 
 def _names(config):
     for key, items in (("releases", config.releases), ("other_methods", config.other_methods)):
         names = [item.name for item in items]
-        if len({name.lower() for name in names}) < len(names):
-            yield f"{key}: expected different names, in upper or lower case, found {names}"
+        if len({name.lower().replace("_", "") for name in names}) < len(names):
+            yield (
+                f"{key}: expected different names, upper and lower case and underscores apart, "
+                f"found {names}"
+            )
 
 
 def _zips(config):
@@ -52,6 +56,8 @@ def _folders(config):
         mine |= {f"phenotypes of {release.name}": path for path in release.phenotypes}
         read[f"the annotations of {release.name}"] = release.annotations
     read |= {f"the masks of {method.name}": method.folder for method in config.other_methods}
+    if config.vertebrae:
+        read["vertebrae.folder"] = config.vertebrae.folder
     for key, paths in (
         ("withdrawals", config.withdrawals),
         ("cohort.exclusions", config.cohort.exclusions),
@@ -111,6 +117,16 @@ def _visits(config):
             f"statistics.instance: expected one of cohort.instances {config.cohort.instances}, "
             f"found {config.statistics.instance}, a visit that nobody measures"
         )
+
+
+def _contrasts(config):
+    for method in config.other_methods:
+        needed = method.contrast if method.command else "water"
+        if needed not in ("water", "fat", *config.dixon.contrasts):
+            yield (
+                f"other_methods: the command of {method.name} gets {needed}, which is not made: "
+                f"add it to dixon.contrasts, found {config.dixon.contrasts}"
+            )
 
 
 def _same(one: str, other: str) -> bool:

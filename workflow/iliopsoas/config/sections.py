@@ -140,6 +140,11 @@ class Dixon(Section):
         description="Largest component of an axis' unit direction across the patient's axes;"
         " 0.005 moves the edge of the field of view by 1.25 mm.",
     )
+    contrasts: Unique[Literal["in_phase", "fat_fraction"]] = Field(
+        [],
+        description="Further stitched images for other tools, on the water image's grid:"
+        " in_phase.nii.gz, and fat_fraction.nii.gz in percent, 0 outside the body.",
+    )
 
 
 class Landmarks(Section):
@@ -243,16 +248,22 @@ class Segmentation(Section):
     weights_sha256: Annotated[str, AfterValidator(values.sha256)] | None = Field(
         None, description="SHA-256 the weights file must have; none records it unchecked."
     )
-    threshold: OpenShare | None = Field(
+    threshold: OpenShare | Literal["calibrated"] | None = Field(
         None,
         description="Probability from which a voxel is muscle; when empty, what the weights were"
-        " calibrated to, or 0.5 where they name nothing.",
+        " calibrated to, or 0.5 where they name nothing. `calibrated`: where a network is trained,"
+        " the one at which its volumes are right in sum, chosen in cross-validation.",
     )
     batch_size: Count = Field(2, description="Crops per forward pass; a participant has two.")
     ensemble: bool = Field(
         False, description="Average the fold models' probabilities instead of the final model's."
     )
     flip: bool = Field(False, description="Average with the mirror image's probabilities.")
+    annotated: Literal["network", "manual"] = Field(
+        "network",
+        description="Mask of a participant with a manual one: the network's, or the manual one"
+        " itself, such as a mask corrected after review. The column `network` then says manual.",
+    )
     keep_probabilities: bool = Field(
         False, description="Keep probabilities as well, in percent, as probability.nii.gz."
     )
@@ -354,9 +365,18 @@ class QualityControl(Section):
     )
     min_probability: Share = Field(0.8, description="Mean network output inside the mask.")
     min_predicted_dice: Share = Field(0.8, description="Dice predicted by the quality model.")
+    min_methods_dice: Share = Field(
+        0.6, description="Dice with the masks of other_methods, the median of several."
+    )
     quality_coverage: Annotated[float, Field(gt=0.5, lt=1)] = Field(
         0.95, description="Coverage of the predicted volume error's interval and the Dice bound."
     )
+    second_opinion: bool = Field(
+        False,
+        description="Segment with the package's starter network as well and record how far it"
+        " disagrees; where nothing is annotated, quality is then predicted from synthetic people.",
+    )
+    min_second_dice: Share = Field(0.5, description="Dice of a mask and the starter network's.")
     review_sample: Annotated[int, Field(ge=0)] = Field(
         200, description="Unflagged participants drawn for the blinded review."
     )
@@ -378,22 +398,90 @@ class QualityControl(Section):
 @cache
 def presets() -> dict[str, dict]:
     """Tools whose label numbers are known: preset -> a row of presets.tsv, labels as lists."""
-    text = resources.files(__package__).joinpath("presets.tsv").read_text(encoding="utf-8")
+    return _presets("presets.tsv", ("left", "right"))
+
+
+def _presets(name: str, numbers) -> dict[str, dict]:
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines(), delimiter="\t")
-    numbers = ("left", "right")
     return {
-        row["preset"]: row | {side: [int(n) for n in row[side].split(",")] for side in numbers}
+        row["preset"]: row | {key: [int(n) for n in row[key].split(",")] for key in numbers}
         for row in rows
     }
+
+
+@cache
+def vertebra_presets() -> dict[str, dict]:
+    """Tools whose numbers of L3 to L5 are known: preset -> a row of vertebra_presets.tsv."""
+    return _presets("vertebra_presets.tsv", ("L3", "L4", "L5"))
+
+
+class Vertebrae(Section):
+    """Vertebra masks of another tool, for the levels L3 to L4/5 in place of our landmarks."""
+
+    folder: LocalPath = Field(description="Folder of the tool's results.")
+    file: str = Field(
+        "{subject}.nii.gz",
+        description="Label image below the folder; {subject} stands for <EID>_<instance>, {eid} and"
+        " {instance} for its parts. Who has none keeps the levels of the landmarks.",
+    )
+    preset: str | None = Field(
+        None,
+        description="Tool whose label numbers are used, a name of"
+        " iliopsoas/config/vertebra_presets.tsv such as totalspineseg; else the labels below.",
+    )
+    l3: list[Count] = Field([], description="Label values that are L3.")
+    l4: list[Count] = Field([], description="Label values that are L4.")
+    l5: list[Count] = Field([], description="Label values that are L5.")
+
+    @property
+    def labels(self) -> dict[str, list[int]]:
+        """Vertebra to its label values."""
+        if self.preset:
+            return {name: vertebra_presets()[self.preset][name] for name in ("L3", "L4", "L5")}
+        return {"L3": self.l3, "L4": self.l4, "L5": self.l5}
+
+    @field_validator("file")
+    @classmethod
+    def _pattern(cls, pattern: str) -> str:
+        return values.file_pattern(pattern)
+
+    @model_validator(mode="after")
+    def _known_labels(self):
+        given = {name: numbers for name in ("l3", "l4", "l5") if (numbers := getattr(self, name))}
+        if self.preset:
+            if self.preset not in vertebra_presets():
+                raise ValueError(
+                    f"preset: expected one of {sorted(vertebra_presets())}, found {self.preset!r}"
+                )
+            if given:
+                raise ValueError(f"expected a preset or labels, found both: {sorted(given)}")
+        elif len(given) < 3:
+            raise ValueError(f"expected a preset, or l3, l4 and l5, found {sorted(given)}")
+        elif len(set().union(*given.values())) < sum(map(len, given.values())):
+            raise ValueError(f"l3, l4 and l5: expected different labels, found {given}")
+        return self
 
 
 class OtherMethod(Section):
     """Iliopsoas masks of another tool, measured and judged like this run's."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+    name: Annotated[str, AfterValidator(values.method_name)] = Field(
         description="Name in tables and folders, such as totalsegmentator."
     )
-    folder: LocalPath = Field(description="Folder of the tool's results.")
+    folder: LocalPath = Field(
+        description="Folder of the tool's results; with a command it is filled."
+    )
+    command: Annotated[str, AfterValidator(values.tool_command)] | None = Field(
+        None,
+        description="Shell command that draws the masks: {input} and {output} stand for one"
+        " participant's image and mask (or folder of masks, where the sides have files of their"
+        " own), or {inputs} and {outputs} for folders of many. Empty: the masks are there.",
+    )
+    contrast: Literal["water", "fat", "in_phase", "fat_fraction"] = Field(
+        "water",
+        description="Image that the command gets; the last two need `dixon: contrasts`.",
+    )
     left_file: str = Field(
         "{subject}.nii.gz",
         description="File below the folder that holds the left muscle; {subject} stands for "
@@ -513,6 +601,27 @@ class Egress(Section):
     )
 
 
+class Export(Section):
+    """Results in other programs' formats, see docs/other-tools.md."""
+
+    measures: Unique[str] = Field(
+        [
+            *("total_ml", "left_ml", "right_ml", "difference_ml", "imi_ml_m2", "lean_ml"),
+            "fat_fraction_percent",
+        ],
+        min_length=1,
+        description="Columns of volumes.tsv that become phenotypes, at visit statistics.instance.",
+    )
+    ids: Literal["pseudonyms", "eids"] = Field(
+        "pseudonyms",
+        description="What participants are called in the BIDS export: numbers whose key is"
+        " `cohort/pseudonyms.tsv`, or their EIDs.",
+    )
+    images: bool = Field(
+        False, description="Stitched images in the BIDS export too, not only masks."
+    )
+
+
 class Run(Section):
     """How the work is done."""
 
@@ -541,6 +650,11 @@ class Run(Section):
         None,
         description="Folder on a node's own disk where crops are built before they are copied to"
         " the results; variables such as $TMPDIR are resolved on the node.",
+    )
+    copies: NodePath | None = Field(
+        None,
+        description="Folder on the machine's own disk with copies of zips, by their names; a zip"
+        " with a copy there is read from it. `profiles/rap/worker.sh` sets and fills it.",
     )
     retry: list[Verdict] = Field(
         [],

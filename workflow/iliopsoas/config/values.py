@@ -4,6 +4,7 @@ import re
 import sys
 from itertools import pairwise
 from pathlib import PurePosixPath
+from string import Formatter
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
@@ -17,6 +18,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Visit = Literal[2, 3]
+TOOL_PLACES = (("input", "output"), ("inputs", "outputs"))  # of a participant, of many
 Item = TypeVar("Item")
 
 # what the synthetic cohort can plant, with its arguments (iliopsoas.phantom); a test compares
@@ -106,6 +108,35 @@ def file_pattern(pattern: str) -> str:
     if one == other or not ("{subject}" in pattern or "{eid}" in pattern):
         raise ValueError("expected {subject}, or {eid} and {instance}")
     return pattern
+
+
+def tool_command(text: str) -> str:
+    """A shell command with places for its input and its output."""
+    known = {name: "" for pair in TOOL_PLACES for name in pair}
+    found = {name for _, name, _, _ in _pieces(text) if name is not None}
+    if found not in ({*pair} for pair in TOOL_PLACES) or not found <= set(known):
+        raise ValueError(
+            "expected {input} and {output}, or {inputs} and {outputs}, and other braces doubled; "
+            f"found {sorted(found) or 'none of them'}"
+        )
+    return text
+
+
+def _pieces(text: str) -> list:
+    try:
+        return list(Formatter().parse(text))
+    except ValueError as error:
+        raise ValueError(f"expected braces around names alone, other braces doubled: {error}")  # noqa: B904
+
+
+def method_name(text: str) -> str:
+    """Another method's name, which is part of the names of files and columns."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", text) or text in {"own", "iliopsoas"}:
+        raise ValueError(
+            "expected a lower-case letter, then letters, digits and underscores, and neither own "
+            "nor iliopsoas, which are this run's"
+        )
+    return text
 
 
 def tag(text: str) -> str:

@@ -28,6 +28,9 @@ class DixonResult:
         uint8, the same grid.
     record : dict
         Flat; goes into the ledger. Nothing in it identifies the participant.
+    contrasts : dict of str to nibabel.Nifti1Image
+        Those that were asked for, int16 on the same grid: ``in_phase`` as water and fat,
+        ``fat_fraction`` in whole percent, 0 outside the body.
     seconds : dict
         CPU seconds by step.
     """
@@ -36,6 +39,7 @@ class DixonResult:
     fat: nib.Nifti1Image
     body: nib.Nifti1Image
     record: dict
+    contrasts: dict = field(default_factory=dict)
     seconds: dict = field(default_factory=dict)
 
 
@@ -46,6 +50,7 @@ def process_scan(
     bias_shrink: int = 2,
     swap_margin: float = 0.25,
     oblique_tolerance: float = 0.005,
+    contrasts=(),
     limits: Limits = LIMITS,
 ) -> DixonResult:
     """Read, correct and stitch one scan.
@@ -62,6 +67,8 @@ def process_scan(
         fat-water exchange.
     oblique_tolerance : float
         Largest deviation of an axis' unit direction from the patient's axes.
+    contrasts : collection of {"in_phase", "fat_fraction"}
+        Further images to make; they change none of the others.
     limits : Limits
         Bounds on the archive.
 
@@ -88,10 +95,7 @@ def process_scan(
 
     decided, record["swaps_corrected"], regions = undo_exchanges(stations, planes, target)
     swaps.require_certain(decided, swap_margin)
-    record |= exchanges.record(regions)
-    record["swap_confidence"] = round(min(decided.confidence.values()), 4)
-    for unit, value in decided.confidence.items():
-        record[f"swap_confidence_{unit}"] = round(value, 4)
+    record |= exchanges.record(regions) | _swap_record(decided)
     watch("swaps")
 
     record |= _outline_record(decided.masks, stations, target)
@@ -123,8 +127,30 @@ def process_scan(
 
     images, scaling = _images(volumes, mask, target)
     record |= scaling
+    further = {}
+    if "in_phase" in contrasts:
+        further["in_phase"] = _image(volumes[IN], scaling["intensity_scale"], target)
+    if "fat_fraction" in contrasts:
+        further["fat_fraction"] = fat_fraction(*images)
     watch("output")
-    return DixonResult(*images, record=record, seconds=watch.seconds)
+    return DixonResult(*images, record=record, contrasts=further, seconds=watch.seconds)
+
+
+def fat_fraction(water, fat, body) -> nib.Nifti1Image:
+    """Fat fraction image, 100 F / (W + F) in whole percent, of magnitude images.
+
+    Parameters
+    ----------
+    water, fat, body : nibabel.Nifti1Image
+        On one grid. Outside the body, where there is only noise, the fraction is 0.
+    """
+    inside = np.asanyarray(body.dataobj) > 0
+    fat_signal = np.asanyarray(fat.dataobj).astype(np.float32)  # int16 holds no hundredfold
+    signal = np.asanyarray(water.dataobj) + fat_signal
+    known = inside & (signal > 0)
+    percent = np.zeros(signal.shape, np.int16)
+    percent[known] = np.rint(100 * fat_signal[known] / signal[known])
+    return grid.las_image(percent, water.affine)
 
 
 class _Watch:
@@ -184,6 +210,16 @@ def undo_exchanges(stations, planes: dict, target) -> tuple:
         decided = swaps.detect(stations, planes, target)
         corrected = sorted(set(corrected) ^ set(swaps.correct(planes, decided)))
     return decided, corrected, regions
+
+
+def _swap_record(decided: swaps.Swaps) -> dict:
+    """Margins of the decisions, and how much visible skin each rests on."""
+    record = {"swap_confidence": round(min(decided.confidence.values()), 4)}
+    for unit, value in decided.confidence.items():
+        record[f"swap_confidence_{unit}"] = round(value, 4)
+    for surface in decided.rims.values():
+        record |= {f"swap_patches_{unit}": n for unit, n in surface.patches().items()}
+    return record
 
 
 def _correct_stations(stations, planes: dict, bias_shrink: int) -> dict:
@@ -305,15 +341,17 @@ def _images(volumes: dict, mask: np.ndarray, target: stitch.Target) -> tuple[tup
         "intensity_scale": scale,
         "intensities_clipped": bool(highest * scale > 32_767),
     }
-    images = []
-    for channel in (WATER, FAT):
-        values = volumes.pop(channel)
-        values *= scale
-        np.rint(values, out=values)
-        np.clip(values, 0, 32_767, out=values)
-        images.append(grid.las_image(values.astype(np.int16).transpose(2, 1, 0), target.affine))
+    images = [_image(volumes.pop(channel), scale, target) for channel in (WATER, FAT)]
     images.append(grid.las_image(mask.transpose(2, 1, 0), target.affine))
     return tuple(images), record
+
+
+def _image(values: np.ndarray, scale: float, target: stitch.Target) -> nib.Nifti1Image:
+    """A stitched volume as image; `values` is used up."""
+    values *= scale
+    np.rint(values, out=values)
+    np.clip(values, 0, 32_767, out=values)
+    return grid.las_image(values.astype(np.int16).transpose(2, 1, 0), target.affine)
 
 
 def _record(scan, stations: list[Slab], target: stitch.Target) -> dict:

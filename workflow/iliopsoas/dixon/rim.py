@@ -52,6 +52,13 @@ class Rim:
             return 0.0
         return sum(float((value * weight).sum()) for *_, value, weight in mine) / total
 
+    def patches(self) -> dict[str, int]:
+        """Patches of visible skin by unit: what the evidence rests on."""
+        found = {}
+        for unit, *_, weight in self.pieces:
+            found[unit] = found.get(unit, 0) + int(np.count_nonzero(weight))
+        return found
+
     def voxels(self, shape: tuple, swapped: dict) -> np.ndarray:
         """Evidence of voxels near the surface once `swapped` units are put right, (z, y, x)."""
         result = np.zeros(shape, np.float32)

@@ -20,6 +20,7 @@ REASONS = (
     ("shards/*", "crops and a row per participant"),
     ("qc/review/*", "pictures and data of single participants"),
     ("annotation/*", "images of single participants"),
+    (f"{files.INDIVIDUAL_LEVEL}/*", "exports with a row or files per participant"),
     ("cohort/sample.tsv", "a row per participant"),
     ("cohort/diagnoses.tsv", "a row per participant and diagnosis"),
     ("cohort/removed.tsv", "tells how many have withdrawn, and when"),
@@ -325,6 +326,11 @@ def _wanted(results: Path, folder: Path, patterns) -> list[Path]:
         matches = [p for p in sorted(results.glob(pattern)) if folder not in p.parents]
         if not matches and pattern != "run.json":
             raise InputError(f"egress.also: nothing below the results folder fits {pattern!r}")
+        if any(results / files.INDIVIDUAL_LEVEL in path.parents for path in matches):
+            raise InputError(
+                f"egress.also: {pattern!r} fits files of {files.INDIVIDUAL_LEVEL}/, which never "
+                "leave: a pseudonym or a mask is about one participant"
+            )
         found += [path for path in matches if path.is_file()]
     return list(dict.fromkeys(found))
 

@@ -202,6 +202,22 @@ def rounded(table, exact, minimum, context):
         table.loc[counts, "note"] = ""
 
 
+def slices(table, exact, minimum, context):
+    """A level's line gives the mean volume of those who have both muscles there: levels that few
+    have less than another, or than the sex, are withheld.
+    """
+    lumped = [name for name in table if name not in ("axis", "level", "sex", "note", "best")]
+    for sex in SEXES:
+        mine = (exact["sex"] == sex).to_numpy()
+        last = context.sizes.get(sex, exact.loc[mine, "n"].max())
+        for n in sorted(exact.loc[mine, "n"].dropna().unique(), reverse=True):
+            if 0 < last - n < minimum:
+                withhold(table, mine & (exact["n"] == n), lumped)
+            else:
+                last = n
+    rounded(table, exact, minimum, context)
+
+
 def flow(table, exact, minimum, context):
     """Every other table tells who was analysed: where the rest is few, the sampled are hidden."""
     columns = ["n", *SEXES]

@@ -6,6 +6,7 @@ from matplotlib.colors import to_rgb
 from iliopsoas.figures import style
 from iliopsoas.statistics import formats
 from iliopsoas.statistics.agreement import bland_altman, differences
+from iliopsoas.statistics.cohort import CONFIGURED_FOLD
 from iliopsoas.statistics.repeat import both_methods
 
 FEWEST = 10  # pairs from which the limits' intervals are narrow enough to show
@@ -178,14 +179,14 @@ def figure_s2(folds):
         mean = known.loc[known["fold"] == fold, "dice"].mean()
         by_fold.plot([position - 0.36, position + 0.36], [mean, mean], color="black", lw=1)
     fold_means = known.groupby("fold")["dice"].mean()
-    by_fold.set(
-        xticks=range(len(names)),
-        xticklabels=names,
-        xlabel="Fold",
-        ylabel="Dice",
-        title=f"Mean of folds {fold_means.mean():.4f}"
-        + (f" ± {fold_means.std():.4f}" if len(names) > 1 else ""),
-    )
+    by_fold.set(xticks=range(len(names)), xticklabels=names, xlabel="Fold", ylabel="Dice")
+    title = f"Mean of folds {fold_means.mean():.4f}"
+    if len(names) > 1:
+        title += f" ± {fold_means.std():.4f}"
+    elif names[0] == CONFIGURED_FOLD:
+        title = f"Mean {fold_means.iloc[0]:.4f}"
+        by_fold.set(xticks=[], xlabel="Weights from elsewhere")
+    by_fold.set_title(title)
     drawing.legend(
         *by_fold.get_legend_handles_labels(), loc="outside upper right", ncols=2, handletextpad=0.1
     )

@@ -1,5 +1,6 @@
 """Manual masks, drawn in MITK or elsewhere, brought to the stitched grid."""
 
+import json
 import re
 from collections.abc import Iterable
 from os import PathLike
@@ -25,7 +26,7 @@ _SIDE_IN_WORDS = re.compile(r"(?<![a-z])(left|right|l|r)(?![a-z])", re.IGNORECAS
 _SIDE_IN_FILE = re.compile(r"(?<![a-z])(left|right|l|r)$", re.IGNORECASE)
 _SIDES_BY_LETTER = {"l": "left", "r": "right"}
 
-COLOURS = {"left": "0.90 0.10 0.29", "right": "0.26 0.39 0.85"}  # red, green, blue
+COLOURS = {"left": (0.90, 0.10, 0.29), "right": (0.26, 0.39, 0.85)}  # red, green, blue
 IN_BODY = 0.8  # least share of a mask that lies within the body
 
 
@@ -66,28 +67,62 @@ def export_mask(mask, affine, folder, eid, instance) -> Path:
     Returns
     -------
     Path
-        ``<EID>_<instance>_proposed.seg.nrrd``, a segmentation of 3D Slicer that MITK and ITK-SNAP
-        open as well: its segments are named left and right and coloured. Corrected and saved
-        without ``_proposed`` in the folder of annotations it is an annotation.
+        ``<EID>_<instance>_proposed.seg.nrrd``, a segmentation of 3D Slicer and a multilabel one of
+        MITK at once: both name and colour left and right. ITK-SNAP opens it too and takes names
+        and colours from what `export_descriptions` writes. Corrected and saved without
+        ``_proposed`` in the folder of annotations it is an annotation.
+
+    Notes
+    -----
+    Header keys: 3D Slicer's documentation of segmentation file storage; MITK's
+    ``MultiLabelSegmentationIO``, version 1, which newer ones read.
     """
     image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(mask, np.uint8).T))
     image.SetSpacing([float(abs(affine[k, k])) for k in range(3)])
     image.SetOrigin([float(-affine[0, 3]), float(-affine[1, 3]), float(affine[2, 3])])  # LPS
     image.SetDirection([1, 0, 0, 0, -1, 0, 0, 0, 1])
     about = {"Segmentation_MasterRepresentation": "Binary labelmap"}
+    labels = []
     for number, (side, value) in enumerate(grid.SIDES.items()):
+        name = f"{side} iliopsoas"
         about |= {
             f"Segment{number}_ID": side,
-            f"Segment{number}_Name": f"{side} iliopsoas",
-            f"Segment{number}_Color": COLOURS[side],
+            f"Segment{number}_Name": name,
+            f"Segment{number}_Color": " ".join(map(str, COLOURS[side])),
             f"Segment{number}_LabelValue": str(value),
             f"Segment{number}_Layer": "0",
         }
+        colour = {"type": "ColorProperty", "value": COLOURS[side]}
+        shown = {"locked": False, "opacity": 0.6, "visible": True}
+        labels.append({"name": name, "value": value, "color": colour} | shown)
+    about |= {
+        "modality": "org.mitk.multilabel.segmentation",
+        "org.mitk.multilabel.segmentation.version": "1",
+        "org.mitk.multilabel.segmentation.labelgroups": json.dumps([{"labels": labels}]),
+        "org.mitk.multilabel.segmentation.unlabeledlabellock": "0",
+    }
     for key, value in about.items():
         image.SetMetaData(key, value)
     path = Path(folder) / f"{files.subject_name(eid, instance)}_proposed.seg.nrrd"
     with files.atomic(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
+    return path
+
+
+def export_descriptions(folder) -> Path:
+    """Write the labels' names and colours for ITK-SNAP: Segmentation, Import Label Descriptions.
+
+    Returns
+    -------
+    Path
+        ``labels_itksnap.txt``: value, red, green, blue, opacity, visible, in meshes, name.
+    """
+    lines = ['0 0 0 0 0 0 0 "Clear Label"']
+    for side, value in grid.SIDES.items():
+        colour = " ".join(str(round(255 * part)) for part in COLOURS[side])
+        lines.append(f'{value} {colour} 1 1 1 "{side} iliopsoas"')
+    path = Path(folder) / "labels_itksnap.txt"
+    files.write_text(path, "\n".join(lines) + "\n")
     return path
 
 

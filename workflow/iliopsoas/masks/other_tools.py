@@ -27,8 +27,13 @@ def find(folder, patterns: dict, eid, instance) -> dict[str, Path]:
         ``<EID>_<instance>``, ``{eid}`` and ``{instance}`` for its parts. The same path twice is
         one file with the labels of both sides.
     """
+    return {side: file_of(folder, patterns[side], eid, instance) for side in grid.SIDES}
+
+
+def file_of(folder, pattern: str, eid, instance) -> Path:
+    """Where one file of a participant is expected; see `find`."""
     known = {"subject": files.subject_name(eid, instance), "eid": eid, "instance": instance}
-    return {side: Path(folder) / patterns[side].format(**known) for side in grid.SIDES}
+    return Path(folder) / pattern.format(**known)
 
 
 def read(paths: dict, labels: dict[str, Sequence[int]], reference, name: str = "mask"):
@@ -74,7 +79,7 @@ def read(paths: dict, labels: dict[str, Sequence[int]], reference, name: str = "
         try:
             layers[path] = load(path, role)
         except Refused as refused:
-            raise _translated(refused) from None
+            raise translated(refused) from None
     for side, path in paths.items():
         if paths["left"] != paths["right"]:
             _require_labels(layers[path], labels[side], f"{name} mask ({side})")
@@ -89,7 +94,7 @@ def read(paths: dict, labels: dict[str, Sequence[int]], reference, name: str = "
             try:
                 masks[side] |= resample(inside, layer, reference, side)
             except Refused as refused:
-                raise _translated(refused) from None
+                raise translated(refused) from None
     _check(masks, labels, values, name, np.abs(np.diag(reference.affine))[:3])
     label_map = np.zeros(reference.shape, np.uint8)
     label_map[masks["right"]] = grid.RIGHT
@@ -106,7 +111,8 @@ def _require_labels(layers, asked, role) -> None:
         )
 
 
-def _translated(refused: Refused) -> Refused:
+def translated(refused: Refused) -> Refused:
+    """The refusal of a manual mask as that of another tool's."""
     return Refused(_VERDICTS.get(refused.verdict, refused.verdict), refused.message)
 
 

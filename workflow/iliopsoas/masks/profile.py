@@ -5,6 +5,7 @@ import pandas as pd
 from scipy import ndimage
 
 from iliopsoas import grid
+from iliopsoas.masks.volumes import has_signal
 from iliopsoas.status import InputError
 
 POSITIONS = np.linspace(0, 1, 41)  # along the muscle: 0 lesser trochanter, 1 top of psoas
@@ -32,16 +33,20 @@ PER_LEVEL = {
         f"{LEAST_VOXELS} voxels",
     ),
 }
+PLACES = {
+    "trunk_mm": ("mm", "from the femoral heads to the shoulders, along z"),
+    "level_source": ("text", "vertebrae where a vertebra mask was read, else landmarks"),
+    "level_note": ("text", "why a vertebra mask was not used; empty where none was asked for"),
+    "level_error_mm": ("mm", "standard deviation of the lumbar levels' place"),
+    "<level>_above_hip_mm": ("mm", "middle of L3, L3/4, L4 or L4/5 above the femoral heads"),
+}
 SUMMARY = {
     "eid": ("text", "participant"),
     "instance": ("text", "imaging visit"),
     "side": PER_LEVEL["side"],
     "lowest_above_hip_mm": ("mm", "lowest level of the muscle above the femoral heads"),
     "span_mm": ("mm", "from the centre of its lowest to that of its highest slice"),
-    "trunk_mm": ("mm", "from the femoral heads to the shoulders, along z"),
-    "level_source": ("text", "vertebrae where a vertebra mask was given, else landmarks"),
-    "level_error_mm": ("mm", "standard deviation of the lumbar levels' place"),
-    "<level>_above_hip_mm": ("mm", "middle of L3, L3/4, L4 or L4/5 above the femoral heads"),
+    **PLACES,
     "area_<permille>": ("cm2", "cross-section at this place along the muscle, in thousandths"),
     "fat_<permille>": ("%", "fat fraction at this place along the muscle, in thousandths"),
 }
@@ -50,6 +55,12 @@ SUMMARY = {
 def columns(kind: str) -> list[str]:
     """Names of the resampled columns: ``area_0`` to ``area_1000``, or ``fat_...``."""
     return [f"{kind}_{round(1000 * position)}" for position in POSITIONS]
+
+
+def places_of(row) -> dict:
+    """`PLACES` of a ledger row, as `heights` gave them."""
+    names = [name for name in PLACES if "<" not in name] + list(map(level_column, LUMBAR_SHARES))
+    return {name: row[name] for name in names}
 
 
 def level_column(level: str) -> str:
@@ -129,7 +140,7 @@ def _fat_of_levels(mask, images):
     core[box] = ndimage.binary_erosion(mask[box])
     x, y, z = np.nonzero(core)
     water, fat = (image[x, y, z].astype(float) for image in images)
-    known = water + fat > 0
+    known = has_signal(water + fat)
     z, share = z[known], 100 * fat[known] / (water + fat)[known]
     counts = np.bincount(z, minlength=len(result))
     sums = np.bincount(z, share, minlength=len(result))
@@ -147,14 +158,13 @@ def heights(landmarks: dict, affine, vertebrae: dict | None = None) -> dict:
         Published keys to voxel indices: hips "11", "12"; shoulders "1", "2".
     affine : ndarray (4, 4)
     vertebrae : dict, optional
-        RAS z in mm of "L3", "L4", "L5" from `of_vertebrae`; they take the place of the estimate
+        RAS z in mm of "L3", "L4", "L5" from `vertebrae.read`; they take the place of the estimate
         from the landmarks.
 
     Returns
     -------
     dict
-        ``hip_mm`` (RAS z) and, of `SUMMARY`, ``trunk_mm``, ``level_source``, ``level_error_mm``
-        and the lumbar levels; None where the landmarks it needs are absent.
+        ``hip_mm`` (RAS z) and `PLACES`; None where the landmarks it needs are absent.
     """
 
     def mean_z(keys):
@@ -165,9 +175,8 @@ def heights(landmarks: dict, affine, vertebrae: dict | None = None) -> dict:
         return float(affine[2, 3] + affine[2, 2] * np.mean([point[2] for point in found]))
 
     hip, shoulder = mean_z(("11", "12")), mean_z(("1", "2"))
-    result = dict.fromkeys(
-        ["hip_mm", "trunk_mm", "level_source", "level_error_mm", *map(level_column, LUMBAR_SHARES)]
-    )
+    result = dict.fromkeys(["hip_mm", *PLACES, *map(level_column, LUMBAR_SHARES)])
+    del result["<level>_above_hip_mm"]
     result["hip_mm"] = hip
     if hip is None:
         return result
@@ -187,30 +196,6 @@ def heights(landmarks: dict, affine, vertebrae: dict | None = None) -> dict:
         result |= {level_column(name): z - hip for name, z in middles.items()}
         result |= {"level_source": "vertebrae", "level_error_mm": grid.SLICE_MM / np.sqrt(12)}
     return result
-
-
-def of_vertebrae(mask, affine, labels: dict) -> dict:
-    """Height of each lumbar vertebra in a label map.
-
-    Parameters
-    ----------
-    mask : ndarray of int (x, y, z)
-        Label map of vertebrae in voxel order LAS, of another tool.
-    labels : dict
-        "L3", "L4", "L5" -> its label value. Of the whole vertebra the middle of its extent
-        counts, so that body and processes give about the body's middle.
-
-    Returns
-    -------
-    dict
-        RAS z in mm; absent where the label has no voxel.
-    """
-    found = {}
-    for name, label in labels.items():
-        z = np.flatnonzero((np.asarray(mask) == label).any(axis=(0, 1)))
-        if len(z):
-            found[name] = float(affine[2, 3] + affine[2, 2] * (z[0] + z[-1]) / 2)
-    return found
 
 
 def resample(levels: pd.DataFrame, places: dict) -> list[dict]:
@@ -237,7 +222,7 @@ def resample(levels: pd.DataFrame, places: dict) -> list[dict]:
             "lowest_above_hip_mm": part["above_hip_mm"].iloc[0],
             "span_mm": part["level_mm"].iloc[-1] - part["level_mm"].iloc[0],
         }
-        row |= {name: value for name, value in places.items() if name != "hip_mm"}
+        row |= places_of(places)
         area = np.interp(POSITIONS, part["position"], part["area_cm2"])
         known = part.dropna(subset=["fat_fraction_percent"])
         fat = np.full(len(POSITIONS), np.nan)

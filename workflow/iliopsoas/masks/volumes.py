@@ -12,6 +12,9 @@ from iliopsoas.versions import IMAGE_STAGES
 
 NO_HEIGHT = "no height: no muscle index"
 FAT_VOXEL_PERCENT = 20.0  # from this fat fraction a voxel counts as intramuscular fat
+# of the muscle's median water + fat: what is darker (metal, vessels, tendon) is mostly noise, of
+# which F / (W + F) is about a half whatever the tissue
+SIGNAL_SHARE = 0.2
 MIN_FAT_VOXELS = 50  # below this the eroded mask is too small for a fat fraction (about 0.75 ml)
 
 # per side: name without the side -> (unit, definition)
@@ -47,7 +50,8 @@ _SIDE_COMPOSITION = {
     ),
     "fat_fraction_whole_percent": (
         "%",
-        "mean F / (W + F) over the whole {side} mask, partial volume included",
+        "mean F / (W + F) over the whole {side} mask, partial volume included; this and the others "
+        f"of voxels with at least {SIGNAL_SHARE:.0%} of the muscle's median water + fat",
     ),
     "partial_volume_percent": (
         "%",
@@ -154,7 +158,8 @@ def fat_fraction(mask, water, fat) -> np.ndarray:
     ----------
     mask : ndarray of bool (x, y, z)
     water, fat : ndarray (x, y, z)
-        Magnitude images; negative values count as 0. Voxels without signal are left out.
+        Magnitude images; negative values count as 0. Voxels without signal (`has_signal`) are left
+        out.
 
     Returns
     -------
@@ -165,12 +170,26 @@ def fat_fraction(mask, water, fat) -> np.ndarray:
     return fractions if len(fractions) >= MIN_FAT_VOXELS else np.empty(0)
 
 
+def has_signal(signal) -> np.ndarray:
+    """Which of a muscle's voxels have signal: at least `SIGNAL_SHARE` of the median.
+
+    Parameters
+    ----------
+    signal : ndarray, shape (n,)
+        Water + fat of all voxels.
+    """
+    positive = signal > 0
+    if not positive.any():
+        return positive
+    return positive & (signal >= SIGNAL_SHARE * np.median(signal[positive]))
+
+
 def _fractions(voxels, water, fat) -> np.ndarray:
     """F / (W + F), in percent, of the voxels that have signal."""
     water = np.clip(water[voxels].astype(np.float64), 0, None)
     fat = np.clip(fat[voxels].astype(np.float64), 0, None)
     signal = water + fat
-    inside = signal > 0
+    inside = has_signal(signal)
     return 100.0 * fat[inside] / signal[inside]
 
 

@@ -401,8 +401,33 @@ def network_unsure(cohort):
     "what counts as failed",
 )  # fmt: skip
 def predicted_quality(cohort):
-    """Dice that the quality model of the cross-validation predicts, the worse side."""
-    return cohort.number("quality.predicted_dice")
+    """Dice that the quality model of annotated participants predicts, the worse side."""
+    values = cohort.number("quality.predicted_dice")
+    if cohort.has("quality.learned_on"):  # synthetic people promise nothing about a real Dice
+        values = values.where(cohort.column("quality.learned_on") != "synthetic")
+    return values
+
+
+@check(
+    "min_second_dice", "review", "Dice",
+    "the starter network draws another mask: Dice {value:.2f}, limit {limit:.2f}",
+    "a start: the starter network's own lowest Dice on most real shapes; then the cohort's",
+    relative=True,
+)  # fmt: skip
+def second_opinion(cohort):
+    """Dice of the mask and the starter network's, the worse side; with a second opinion alone."""
+    return cohort.worst("opinion.{side}_second_dice", lowest=True)
+
+
+@check(
+    "min_methods_dice", "review", "Dice",
+    "this mask's Dice with another tool's is {value:.2f}; limit {limit:.2f}",
+    "a start; then the cohort's: tools draw different borders, so that only a fall below what they "
+    "usually reach says anything", relative=True,
+)  # fmt: skip
+def methods_disagree(cohort):
+    """Dice of this run's mask with the masks of `other_methods`, their median, the worse side."""
+    return cohort.worst("methods.dice_own_{side}", lowest=True)
 
 
 # --- the volumes ---------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pandas as pd
 from iliopsoas import machine
 from iliopsoas.config import QualityControl
 from iliopsoas.files import KEY
-from iliopsoas.qc import audit, decisions, evidence, flags, quality, report
+from iliopsoas.qc import audit, decisions, evidence, flags, opinion, quality, report
 from iliopsoas.status import InputError, Verdict
 
 NOBODY = dict.fromkeys(KEY, "")
@@ -56,18 +56,30 @@ class Judgement:
 
 
 def _predicted(cohort, rows, coverage, notes):
-    """Predicted quality of everyone and the ledger for the flags; both empty without a model."""
-    nobody = pd.DataFrame(columns=[*KEY, "side"])
+    """Predicted quality of everyone and the ledger for the flags; both empty without a model.
+
+    From rows of annotated participants where there are enough, else from synthetic people where
+    there is a second opinion.
+    """
     features = quality.cohort_features(cohort)
     if rows is None or not len(features):
-        notes.append("no predicted quality: no held-out rows to learn from, or no volumes")
-        return nobody, None
-    try:
-        model = rows if isinstance(rows, quality.QualityModel) else quality.fit(rows, coverage)
-    except InputError as error:
-        notes.append(f"no predicted quality: {error}")
-        return nobody, None
-    return quality.participants(features, model)
+        notes.append("no predicted quality from annotations: no rows to learn from, or no volumes")
+    else:
+        try:
+            model = rows if isinstance(rows, quality.QualityModel) else quality.fit(rows, coverage)
+            return quality.participants(features, model)
+        except InputError as error:
+            notes.append(f"no predicted quality from annotations: {error}")
+    features = opinion.features(cohort)
+    if len(features):
+        try:
+            found = quality.participants(features, opinion.model(coverage), opinion.LEARNED_ON)
+        except InputError as error:
+            notes.append(f"no predicted quality from a second opinion: {error}")
+        else:
+            notes.append("predicted quality was learned on synthetic people alone")
+            return found
+    return pd.DataFrame(columns=[*KEY, "side"]), None
 
 
 def _count_open(combined, blind, drawn) -> int:
@@ -101,7 +113,8 @@ def judge(sample, volumes, ledgers, settings=None, decided=None, quality_rows=No
     cohort = evidence.cohort(sample, volumes, ledgers)
     sides, people = _predicted(cohort, quality_rows, settings["quality_coverage"], notes)
     if people is not None:
-        named = people.rename(columns={"predicted_dice": "quality.predicted_dice"})
+        names = ("predicted_dice", "learned_on")
+        named = people.rename(columns={name: f"quality.{name}" for name in names})
         cohort = cohort.merge(named, on=KEY, how="left", validate="one_to_one")
     raised, summary = flags.evaluate(cohort, settings)
     verdicts = flags.verdicts(cohort, raised)
@@ -153,17 +166,18 @@ def judge_one(measures: dict, records: dict, limits=None) -> dict:
         From `volumes.measure`.
     records : dict of str to dict
         Stage (dixon, landmarks, segment, volumes) to its record; `evidence.gather` is part of
-        that of volumes. A check whose record is not there is not evaluated.
+        that of volumes. A check whose record is not there is not evaluated; with that of a second
+        opinion, quality is predicted from synthetic people.
     limits : mapping, optional
         Section qc of the configuration; missing keys take its defaults.
 
     Returns
     -------
     dict
-        qc_verdict (`flags.VERDICTS`), qc_flags (comma-separated, the worst first: as in
-        volumes.tsv), flags (list of dict: flag, value, limit, direction, unit, severity,
-        reading) and not_evaluated (list of str: checks that need a cohort, another visit or a
-        record that is not there).
+        quality (side to predicted quality; empty where there is none), qc_verdict
+        (`flags.VERDICTS`), qc_flags (comma-separated, the worst first: as in volumes.tsv), flags
+        (list of dict: flag, value, limit, direction, unit, severity, reading) and not_evaluated
+        (list of str: checks that need a cohort, another visit or a record that is not there).
     """
     row = NOBODY | {"status": str(Verdict.OK)}
     ledgers = {
@@ -173,11 +187,15 @@ def judge_one(measures: dict, records: dict, limits=None) -> dict:
     table = evidence.cohort(
         pd.DataFrame([NOBODY]), pd.DataFrame([row | _numbers(measures)]), ledgers
     )
+    coverage = flags.limits_of(limits)["quality_coverage"]
+    sides, _ = _predicted(table, None, coverage, []) if "opinion" in records else (None, None)
     raised, summary = flags.evaluate(table, limits)
     verdict = flags.verdicts(table, raised).iloc[0]
     worst_first = verdict["flags"].split(",") if verdict["flags"] else []
     found = raised.drop(columns=KEY).set_index("flag", drop=False).loc[worst_first]
+    predicted = {} if sides is None else sides.drop(columns=KEY).set_index("side").to_dict("index")
     return {
+        "quality": predicted,
         "qc_verdict": verdict["qc"],
         "qc_flags": verdict["flags"],
         "flags": found.to_dict("records"),

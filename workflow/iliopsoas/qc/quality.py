@@ -44,6 +44,7 @@ MASK_FEATURES = (
 )
 FEATURE_COLUMNS = {name: SIDE_EVIDENCE[name] for name in MASK_FEATURES}
 FEATURES = (*NETWORK_FEATURES, *MASK_FEATURES, "volume_ml")
+ROW = [*KEY, "side", "fault", "dice", "automatic_ml", "manual_ml"]  # beside the features
 MIN_PEOPLE = 6  # fewer held-out participants teach nothing about others
 FAILED_DICE = 0.8
 BORDERS = (FAILED_DICE, 0.9)  # between masks predicted failed, doubtful and good
@@ -72,7 +73,7 @@ def crop_features(mask, crop, record: dict, side: str) -> dict:
 
 
 def cohort_features(cohort) -> pd.DataFrame:
-    """Features of every side with a volume, from the table of `evidence.cohort`.
+    """Features of every side with a network's volume, from the table of `evidence.cohort`.
 
     Returns
     -------
@@ -88,7 +89,8 @@ def cohort_features(cohort) -> pd.DataFrame:
         for name, column in columns.items():
             known = cohort[column] if column in cohort.columns else np.nan
             part[name] = pd.to_numeric(known, errors="coerce")
-        tables.append(part[part["volume_ml"].notna()])
+        drawn = cohort.get("segment.network", pd.Series("", index=cohort.index)) == "manual"
+        tables.append(part[part["volume_ml"].notna() & ~drawn])
     return pd.concat(tables, ignore_index=True)
 
 
@@ -159,11 +161,11 @@ def held_out_rows(
                     }
                     | crop_features(mask, seen, record, side)
                 )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*ROW, *FEATURES])
 
 
-def _design(table) -> np.ndarray:
-    return table[list(FEATURES)].astype(float).fillna(_ABSENT).to_numpy()
+def _design(table, features) -> np.ndarray:
+    return table[list(features)].astype(float).fillna(_ABSENT).to_numpy()
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,8 @@ class QualityModel:
         The rows with what models that never saw the participant predicted.
     coverage : float
         Nominal coverage of interval and bound.
+    features : tuple of str
+        Columns that the forest was grown on.
     """
 
     forest: ExtraTreesRegressor
@@ -191,6 +195,7 @@ class QualityModel:
     ratio_width: tuple[float, ...]
     out_of_fold: pd.DataFrame
     coverage: float
+    features: tuple[str, ...] = FEATURES
 
     def predict(self, features) -> pd.DataFrame:
         """Predicted quality of masks.
@@ -201,7 +206,7 @@ class QualityModel:
             predicted_dice, dice_low (one-sided bound), error_ml (automatic - truth, expected),
             error_low_ml, error_high_ml; rows as in `features`.
         """
-        found = self.forest.predict(_design(features)) * self.scale
+        found = self.forest.predict(_design(features, self.features)) * self.scale
         return _predicted(features, found, self.dice_margin, self.ratio_width)
 
 
@@ -241,8 +246,8 @@ def _conformal(scores, dice, coverage) -> tuple[float, ...]:
     return tuple(value if np.isfinite(value) else quantile(scores) for value in found)
 
 
-def fit(rows, coverage: float = 0.95, seed: int = 2020) -> QualityModel:
-    """Learn from `held_out_rows`.
+def fit(rows, coverage: float = 0.95, seed: int = 2020, features=FEATURES) -> QualityModel:
+    """Learn from `held_out_rows`, or from other rows with other `features`.
 
     Parameters
     ----------
@@ -263,7 +268,7 @@ def fit(rows, coverage: float = 0.95, seed: int = 2020) -> QualityModel:
     degraded, participants mostly are not. They cover new participants as far as these fail in the
     ways that were planted.
     """
-    missing = set(FEATURES) | {"eid", "dice", "automatic_ml", "manual_ml"}
+    missing = set(features) | {"eid", "dice", "automatic_ml", "manual_ml"}
     missing -= set(rows.columns)
     if missing:
         raise InputError(f"quality rows: column {sorted(missing)[0]} is missing")
@@ -274,7 +279,7 @@ def fit(rows, coverage: float = 0.95, seed: int = 2020) -> QualityModel:
         )
     # without both volumes there is no ratio to learn
     known = rows[(rows["automatic_ml"] > 0) & (rows["manual_ml"] > 0)].reset_index(drop=True)
-    design, ratio = _design(known), np.log(known["automatic_ml"] / known["manual_ml"])
+    design, ratio = _design(known, features), np.log(known["automatic_ml"] / known["manual_ml"])
     truth = np.column_stack([known["dice"], ratio]).astype(float)
     scale = np.maximum(truth.std(axis=0), 1e-6)  # so that a split serves both alike
 
@@ -291,22 +296,33 @@ def fit(rows, coverage: float = 0.95, seed: int = 2020) -> QualityModel:
         _conformal(np.abs(off[:, 1]), found[:, 0], coverage),
     )
     judged = pd.concat([known, _predicted(known, found, *margins)], axis=1)
-    return QualityModel(grown(np.arange(len(known))), scale, *margins, judged, coverage)
+    forest = grown(np.arange(len(known)))
+    return QualityModel(forest, scale, *margins, judged, coverage, tuple(features))
 
 
-def participants(features, model: QualityModel) -> tuple[pd.DataFrame, pd.DataFrame]:
+def participants(
+    features, model: QualityModel, learned_on: str = "annotated"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predicted quality per side, and the worse side per participant for the flags.
+
+    Parameters
+    ----------
+    features : DataFrame
+    model : QualityModel
+    learned_on : {"annotated", "synthetic"}
+        Whom the model learned from: goes into both tables.
 
     Returns
     -------
     sides : DataFrame
-        results/qc/quality.tsv: eid, instance, side and the columns of `QualityModel.predict`.
+        results/qc/quality.tsv: eid, instance, side, the columns of `QualityModel.predict` and
+        learned_on.
     people : DataFrame
-        eid, instance, predicted_dice: pass it to `evidence.cohort` as the ledger ``quality``.
+        eid, instance, predicted_dice, learned_on: the ledger ``quality`` of `evidence.cohort`.
     """
     sides = pd.concat([features[[*KEY, "side"]], model.predict(features)], axis=1)
     people = sides.groupby(KEY, sort=False)["predicted_dice"].min().reset_index()
-    return sides, people
+    return sides.assign(learned_on=learned_on), people.assign(learned_on=learned_on)
 
 
 def assess(scored, reviewed: float = 0.1, coverage: float = 0.95) -> dict:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from iliopsoas import files
-from iliopsoas.stages.images import LARGE
+from iliopsoas.stages.images import CONTRASTS, LARGE
 from iliopsoas.status import InputError
 from iliopsoas.versions import IMAGE_STAGES
 
@@ -136,7 +136,7 @@ def _sizes(results: Path) -> dict[str, int]:
             continue
         parts = path.relative_to(results).parts
         kind = {"subjects": "subject", "model": "model"}.get(parts[0], "other")
-        if kind == "subject" and path.name in LARGE:
+        if kind == "subject" and path.name in (*LARGE, *CONTRASTS.values()):
             kind = "image"
         of_shard = parts[0] == "shards" and len(parts) > 2
         if of_shard or (parts[0] in {"logs", "benchmarks"} and parts[1] in IMAGE_STAGES):
@@ -208,11 +208,11 @@ def estimate(
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
     numbers = ["jobs", "cpu_hours", "gpu_hours", "disk_gb", "files"]
     total = {"stage": "all", **table[numbers].sum(), "memory_gb": table["memory_gb"].max()}
-    unknown = table.loc[table["note"].fillna("").str.startswith("unknown"), "stage"]
+    unknown = table.loc[table["note"].astype(object).fillna("").str.startswith("unknown"), "stage"]
     if len(unknown):
         total["note"] = f"without {', '.join(unknown)}"
     table = pd.concat([table, pd.DataFrame([total])], ignore_index=True)
-    return table.assign(note=table["note"].fillna(""))
+    return table.assign(note=table["note"].astype(object).fillna(""))
 
 
 def _image_row(pilot: Pilot, stage: str, scans: int, shards: int, unknown: str) -> dict:

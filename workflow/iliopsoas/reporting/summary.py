@@ -131,21 +131,29 @@ def _accuracy(cross_validation) -> str | None:
     if "all muscles" not in rows.index:
         return None
     row = rows.loc["all muscles"]
+    whom, how = "unseen participants", f"in a cross-validation over {row['subjects']:.0f}"
+    if "mean of folds" not in rows.index:  # weights from elsewhere
+        whom = "annotated participants"
+        how = f"by weights that may have been trained on them, over {row['subjects']:.0f}"
     return (
-        f"**Dice of unseen participants: {row['dice_mean']:.3f}** (SD {row['dice_sd']:.3f}, lowest "
-        f"muscle {row['dice_min']:.3f}) and volumes {row['bias_percent']:+.1f} % on average, in a "
-        f"cross-validation over {row['subjects']:.0f} annotated scans."
+        f"**Dice of {whom}: {row['dice_mean']:.3f}** (SD {row['dice_sd']:.3f}, lowest muscle "
+        f"{row['dice_min']:.3f}) and volumes {row['bias_percent']:+.1f} % on average, {how} "
+        "annotated scans."
     )
 
 
 def _networks(measured) -> list[str]:
     """What is to be known of the networks that made the masks."""
-    if "network" in measured and (measured["network"] == starter.NAME).any():
-        return [
+    networks = measured["network"] if "network" in measured else pd.Series(dtype=object)
+    said = []
+    if (networks == starter.NAME).any():
+        said.append(
             f"Masks are by {starter.NOTE}: look at them before you use a volume, and "
             "see the model card, docs/starter.md."
-        ]
-    return []
+        )
+    if manual := int((networks == "manual").sum()):
+        said.append(f"Masks of {manual} scans are manual ones, no network's.")
+    return said
 
 
 def _of_nobody(table_report) -> pd.DataFrame:

@@ -127,6 +127,8 @@ def overlays(paths) -> list[dict]:
     for path in paths:
         with np.load(path, allow_pickle=False) as arrays:
             for rank, examples in found.items():
+                if f"{rank}_dice" not in arrays:  # nobody was judged
+                    continue
                 example = {
                     key: arrays[f"{rank}_{key}"] for key in ("image", "manual", "automatic", "dice")
                 }

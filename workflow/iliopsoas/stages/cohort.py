@@ -10,12 +10,14 @@ import pandas as pd
 
 from iliopsoas import files, sampling
 from iliopsoas.logs import log
+from iliopsoas.sampling import pseudonyms
 from iliopsoas.sampling import record as records
 from iliopsoas.stages import snapshots as releases
 from iliopsoas.status import InputError
 from iliopsoas.ukb import listing
 
-EID = re.compile(r"(?<!\d)\d{7}(?!\d)")
+# an EID, or the number that stands for one in an export
+EID = re.compile(r"(?<!\d)\d{7,8}(?!\d)")
 
 
 def cohort(
@@ -76,7 +78,8 @@ def forget(results, people, reason: str = "in a withdrawal file", spare=()) -> p
 
     At once go: every file and folder named after them; their rows in every table with a column
     of ids and in every journal of a stage that was cut off, frozen releases and the record of
-    draws too; their crops; shards nobody else is in. What else was made from them (figures,
+    draws too; their crops; shards nobody else is in; what an export holds of them, under whatever
+    number. What else was made from them (figures,
     review page, models) is made again by the stages that the changed manifests cause to run. A
     model that was trained on them says so in ``withdrawn.json`` beside it, until it is trained
     anew. Each removal adds a row to ``<results>/cohort/removed.tsv``, a record that names nobody.
@@ -100,7 +103,9 @@ def forget(results, people, reason: str = "in a withdrawal file", spare=()) -> p
     results, people = Path(results).resolve(), set(people)
     if not people or not results.is_dir():
         return pd.DataFrame()
-    named, tables, journals = _traces(results, people, spare)
+    numbers = pseudonyms.read(results)  # before the key loses their rows
+    called = people | {numbers[eid] for eid in people & set(numbers)}
+    named, tables, journals = _traces(results, called, spare)
     models = _models_trained_on(results, people)
     folds = results / "model/folds.tsv"
     if models or (folds.exists() and set(files.read_tsv(folds)["eid"]) & people):
@@ -156,6 +161,8 @@ def _traces(results: Path, people: set, spare) -> tuple[list[Path], list[Path], 
             if people.intersection(EID.findall(name)):
                 named.append(place / name)
                 inside.discard(name)
+            elif files.INDIVIDUAL_LEVEL in place.parts and _mentions(place / name, people):
+                named.append(place / name)  # an export is made again as a whole
             elif name.startswith(".partial-") and name not in inside:
                 (place / name).unlink()  # of a job that was killed: nobody vouches for it
             elif name.endswith(".tsv"):
@@ -164,6 +171,13 @@ def _traces(results: Path, people: set, spare) -> tuple[list[Path], list[Path], 
                 journals.append(place / name)
         folders[:] = sorted(inside)
     return named, tables, journals
+
+
+def _mentions(path: Path, people: set) -> bool:
+    """Whether a text, not an image, names one of these people."""
+    if path.suffix not in {".txt", ".tsv", ".json"}:
+        return False
+    return not people.isdisjoint(EID.findall(path.read_text(encoding="utf-8")))
 
 
 def _shards_of_nobody_else(results: Path, people: set) -> list[Path]:

@@ -12,13 +12,15 @@ from iliopsoas.status import Refused, Verdict
 
 IMAGES = ("water.nii.gz", "fat.nii.gz", "body.nii.gz")
 LARGE = IMAGES[:2]  # the body mask is small, and its absence is how a loss is noticed
+# contrasts of `process_scan`, for other tools; what is done here does not read them
+CONTRASTS = {name: f"{name}.nii.gz" for name in ("in_phase", "fat_fraction")}
 NOTE = "images_removed.json"
 
 
-def save(folder, images) -> None:
-    """Write water, fat and body of one participant."""
+def save(folder, result) -> None:
+    """Write the images of one participant's `DixonResult`."""
     folder = Path(folder)
-    for name, image in zip(IMAGES, images, strict=True):
+    for name, image in _by_file(result).items():
         files.write_nifti(folder / name, image)
     (folder / NOTE).unlink(missing_ok=True)
 
@@ -31,7 +33,7 @@ def load(folder, *names: str) -> tuple:
     folder : path
         The participant's.
     *names : str
-        Of `IMAGES`; all three where none is given.
+        Of `IMAGES` or `CONTRASTS`; the three of `IMAGES` where none is given.
 
     Returns
     -------
@@ -63,9 +65,23 @@ def _made_again(folder: Path, names) -> tuple:
             "the stitched images were not kept (run.keep), and the zip they were made of is not "
             "where it was",
         )
-    result = process_scan(note["scan"], **note["parameters"])
-    made = dict(zip(IMAGES, (result.water, result.fat, result.body), strict=True))
-    return tuple(made[name] for name in names)
+    contrasts = [name for name, file in CONTRASTS.items() if file in names]
+    made = process_scan(note["scan"], **note["parameters"] | {"contrasts": contrasts})
+    return tuple(_by_file(made)[name] for name in names)
+
+
+def _by_file(result) -> dict:
+    """Images of a `DixonResult` by file name."""
+    images = dict(zip(IMAGES, (result.water, result.fat, result.body), strict=True))
+    return images | {CONTRASTS[name]: image for name, image in result.contrasts.items()}
+
+
+def bytes_of_contrasts(folder, contrasts) -> int | None:
+    """Bytes of these contrasts in a participant's folder; None where one is missing."""
+    try:
+        return sum((Path(folder) / CONTRASTS[name]).stat().st_size for name in contrasts)
+    except FileNotFoundError:
+        return None
 
 
 def _in_memory(path):
@@ -91,7 +107,7 @@ def bytes_in(folder, keep: str) -> int | None:
 
 
 def remove(manifest, *, dixon, volumes, results, parameters: dict) -> dict:
-    """Remove the water and fat images of a shard's participants who have volumes.
+    """Remove the images of a shard's participants who have volumes, but for the body masks.
 
     Whoever was refused keeps theirs: that is where to look.
 
@@ -123,8 +139,8 @@ def remove(manifest, *, dixon, volumes, results, parameters: dict) -> dict:
             }
             files.write_json(folder / NOTE, note)  # first: a removal is never taken for a loss
         if is_removed(folder):
-            for path in there:
-                path.unlink()
+            for path in (*there, *(folder / name for name in CONTRASTS.values())):
+                path.unlink(missing_ok=True)
             freed.append(files.read_json(folder / NOTE)["bytes"])
     return {"participants": len(freed), "megabytes": round(sum(freed) / 1e6, 1)}
 

@@ -1,26 +1,43 @@
 """The stages that teach and judge the network: folds, training, cross-validation."""
 
+import functools
 import hashlib
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from iliopsoas import files, grid
 from iliopsoas.logs import log
 from iliopsoas.stages import images
+from iliopsoas.stages.shards import output_of
+from iliopsoas.stages.volumes import MASK
+from iliopsoas.statistics.cohort import CONFIGURED_FOLD
 from iliopsoas.status import InputError, Refused, Verdict
 
+CALIBRATED = "calibrated"  # the threshold is chosen in cross-validation
+THRESHOLDS = tuple(n / 20 for n in range(2, 19))  # among which it is interpolated
 ENOUGH_PEOPLE = 30  # annotated participants from which one version of each fault is enough
 
 
 def export_for_annotation(
-    sample, dixon, folder, *, number: int, results, weights, parameters: dict, crop: dict
+    sample,
+    dixon,
+    folder,
+    *,
+    number: int,
+    results,
+    weights,
+    parameters: dict,
+    crop: dict,
+    decided=None,
 ) -> pd.DataFrame:
     """Write the water images that a radiographer is to draw on, each with a mask to correct.
 
     Half of them women, spread evenly over BMI within each sex, first visits only: the paper's
-    annotated participants "covered a broad range of age and BMI".
+    annotated participants "covered a broad range of age and BMI". And whoever was marked to be
+    redone in review, whichever visit. The mask is the one of this run where there is one.
 
     Parameters
     ----------
@@ -28,23 +45,24 @@ def export_for_annotation(
         results/cohort/sample.tsv, and the dixon ledgers of all shards.
     folder : path
         Gets ``<EID>_<instance>_water.nii.gz``, ``<EID>_<instance>_proposed.seg.nrrd`` (see
-        `annotations.export` and `annotations.export_mask`) and participants.tsv; other people's
-        files stay.
+        `annotations.export` and `annotations.export_mask`), label descriptions and
+        participants.tsv; other people's files stay.
     number : int
         Images wanted; fewer where there are not as many.
     weights : path
-        Network that proposes the masks.
+        Network that proposes the masks of who has none.
     parameters, crop : dict
         As for `segment`.
+    decided : DataFrame, optional
+        results/qc/decided.tsv.
 
     Returns
     -------
     DataFrame
-        eid, instance, sex, age, bmi of the exported; proposal: the network, or why it proposes
-        nothing.
+        eid, instance, sex, age, bmi of the exported; asked_by (draw or review) and the raters'
+        notes; proposal: ``this run``, the network, or why it proposes nothing.
     """
     from iliopsoas.masks import annotations
-    from iliopsoas.network.segmentation import Segmenter
 
     good = dixon.loc[dixon["verdict"] == Verdict.OK, files.KEY]
     people = sample.merge(good, on=files.KEY).sort_values(["bmi", "eid"])
@@ -53,24 +71,49 @@ def export_for_annotation(
     for _, group in people.groupby("sex"):
         wanted = min(number // 2, len(group))
         chosen.append(group.iloc[np.linspace(0, len(group) - 1, wanted).round().astype(int)])
-    table = pd.concat(chosen)[[*files.KEY, "sex", "age", "bmi"]]
-    segmenter = Segmenter.configured([weights], parameters, crop)
+    table = pd.concat(chosen).assign(asked_by="draw", notes="")
+    if decided is not None:
+        redo = decided.loc[decided["decision"] == "redo", [*files.KEY, "notes"]]
+        redo = sample.merge(good, on=files.KEY).merge(redo, on=files.KEY)
+        table = pd.concat([redo.assign(asked_by="review"), table])
+    table = table.drop_duplicates(files.KEY)[[*files.KEY, "sex", "age", "bmi", "asked_by", "notes"]]
+    propose = _proposer(weights, parameters, crop)
     proposals = []
     with files.owned_folder(folder) as part:  # people draw there
         for row in table.itertuples():
-            found = images.load(files.subject_folder(results, row.eid, row.instance))
+            place = files.subject_folder(results, row.eid, row.instance)
+            found = images.load(place)
             annotations.export(found[0], part, row.eid, row.instance)
             try:
-                mask = _proposed(segmenter, *found, crop["normalisation"])
+                mask, whose = propose(place, *found)
             except Refused as refused:  # it is drawn from nothing, as without a network
                 proposals.append(str(refused.verdict))
                 continue
             annotations.export_mask(mask, found[0].affine, part, row.eid, row.instance)
-            proposals.append(segmenter.provenance["network"])
+            proposals.append(whose)
         table = table.assign(proposal=proposals)
+        annotations.export_descriptions(part)
         files.write_tsv(part / "participants.tsv", table)
     log.info("exported %d water images", len(table))
     return table
+
+
+def _proposer(weights, parameters: dict, crop: dict):
+    """A function of a participant's folder and images: a mask to correct, and whose it is."""
+    from iliopsoas.network.segmentation import Segmenter
+
+    if parameters["threshold"] == CALIBRATED:  # of another network
+        parameters = parameters | {"threshold": None}
+    load = functools.cache(lambda: Segmenter.configured([weights], parameters, crop))
+
+    def propose(folder, water, fat, body):
+        if (folder / MASK).exists():
+            with output_of("segment", folder / MASK):
+                return np.asanyarray(nib.load(folder / MASK).dataobj), "this run"
+        mask = _proposed(load(), water, fat, body, crop["normalisation"])
+        return mask, load().provenance["network"]
+
+    return propose
 
 
 def _proposed(segmenter, water, fat, body, normalisation: str) -> np.ndarray:
@@ -84,7 +127,12 @@ def _proposed(segmenter, water, fat, body, normalisation: str) -> np.ndarray:
     return segment_subject(segmenter, Subject(cut, points, array.shape)).mask
 
 
-def folds(manifests, ledgers, crops, *, number: int, seed: int) -> pd.DataFrame:
+def fold_of(model: str) -> int:
+    """The fold that a model (``fold-3``, ``configured``) is judged on."""
+    return CONFIGURED_FOLD if model == "configured" else int(model.removeprefix("fold-"))
+
+
+def folds(manifests, ledgers, crops, *, number: int | None = None, seed: int = 0) -> pd.DataFrame:
     """The annotated participants that can be trained on, each with its fold.
 
     The table is all that training and validation look at to see whether their data changed; so
@@ -95,7 +143,8 @@ def folds(manifests, ledgers, crops, *, number: int, seed: int) -> pd.DataFrame:
     manifests, ledgers, crops : list of path
         Manifests, crops ledgers and crop files of the shards that hold annotated participants.
     number, seed : int
-        How many folds, and the seed they are dealt out with.
+        How many folds, and the seed they are dealt out with. Without a number nothing is trained:
+        all are of fold `CONFIGURED_FOLD`, and it is no error where there are none.
 
     Returns
     -------
@@ -111,6 +160,8 @@ def folds(manifests, ledgers, crops, *, number: int, seed: int) -> pd.DataFrame:
     from iliopsoas.network import training
 
     if not ledgers:
+        if number is None:
+            return pd.DataFrame(columns=[*files.KEY, "fold", "content"])
         raise InputError(
             "training: no participant has a manual annotation; set releases.annotations to the "
             "folder of masks, or segmentation.weights to a weights file or to starter"
@@ -122,12 +173,15 @@ def folds(manifests, ledgers, crops, *, number: int, seed: int) -> pd.DataFrame:
     log.info("annotations: %s", ", ".join(f"{count} {name}" for name, count in counts.items()))
     usable = cropped[(cropped["verdict"] == Verdict.OK) & (cropped["annotation"] == "ok")]
     people = people.merge(usable[files.KEY], on=files.KEY).sort_values(files.KEY)
-    if people.empty:
+    if people.empty and number is not None:
         raise InputError(
             "training: none of the annotated participants has a usable scan and mask; the column "
             "annotation of the crops ledgers says why"
         )
-    fold = training.folds(people, number, seed)
+    if number is None:
+        fold = pd.Series(CONFIGURED_FOLD, index=people.index)
+    else:
+        fold = training.folds(people, number, seed)
     with CropReader(crops) as reader:
         names = [files.subject_name(row.eid, row.instance) for row in people.itertuples()]
         content = [_content(reader, name) for name in names]
@@ -263,6 +317,84 @@ def check_weights(weights, *, parameters: dict, crop: dict) -> dict:
     }
 
 
+def threshold_curve(
+    folds, crops, weights, *, fold: int, parameters: dict, crop: dict
+) -> pd.DataFrame:
+    """Volumes of a fold's held-out participants at each of `THRESHOLDS`.
+
+    Returns
+    -------
+    DataFrame
+        fold, eid, instance, side, threshold, automatic_ml (after post-processing), manual_ml (of
+        what the crop shows: no threshold finds the rest).
+    """
+    from iliopsoas.network.segmentation import post_process
+
+    segmenter, reader, names = _held_out(folds, crops, weights, fold, parameters, crop)
+    rows = []
+    for name in names:
+        eid, instance = name.rsplit("_", 1)
+        cut = [reader.read(name, side, crop["normalisation"]) for side in grid.SIDES]
+        predicted = segmenter.predict(cut)
+        for number, side in enumerate(grid.SIDES):
+            probability = np.mean([segmenter.finest(one[number]) for one in predicted], axis=0)
+            manual = np.count_nonzero(reader.read_label(name, side)) * grid.VOXEL_ML
+            for threshold in THRESHOLDS:
+                found = np.count_nonzero(post_process(probability, threshold).mask) * grid.VOXEL_ML
+                rows.append((fold, eid, instance, side, threshold, found, manual))
+    columns = ["fold", *files.KEY, "side", "threshold", "automatic_ml", "manual_ml"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def calibrate(curves: pd.DataFrame) -> pd.DataFrame:
+    """Thresholds at which volumes are right in sum, never chosen on whom they are judged on.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        Of `threshold_curve`, all folds.
+
+    Returns
+    -------
+    DataFrame
+        model, threshold, participants: each fold's from the held-out participants of the other
+        folds (by those folds' networks), the final model's from those of all.
+    """
+    rows = []
+    for fold in [*sorted(curves["fold"].unique()), None]:
+        others = curves[curves["fold"] != fold]
+        total = others.groupby("threshold")[["automatic_ml", "manual_ml"]].sum()
+        excess = (total["automatic_ml"] - total["manual_ml"]).to_numpy()
+        # volumes shrink as the threshold grows: np.interp wants them to grow
+        chosen = float(np.interp(0.0, excess[::-1], total.index.to_numpy()[::-1]))
+        model = "final" if fold is None else f"fold-{fold}"
+        rows.append((model, round(chosen, 3), others["eid"].nunique()))
+        if not excess[-1] <= 0 <= excess[0]:
+            log.warning("calibration: volumes of %s are right at no threshold", model)
+    return pd.DataFrame(rows, columns=["model", "threshold", "participants"])
+
+
+def threshold(table, model: str) -> dict:
+    """The parameter that a model's row of the table of thresholds sets; none without a table."""
+    if not table:
+        return {}
+    return {"threshold": float(files.read_tsv(table).set_index("model")["threshold"][model])}
+
+
+def _held_out(folds, crops, weights, fold: int, parameters: dict, crop: dict):
+    """The network of a fold, the crops, and the names of whom it is judged on."""
+    from iliopsoas.crops import CropReader
+    from iliopsoas.network.segmentation import Segmenter
+
+    table = files.read_tsv(folds)
+    held_out = table[table["fold"] == fold]
+    names = [files.subject_name(row.eid, row.instance) for row in held_out.itertuples()]
+    chosen = {k: v for k, v in parameters.items() if k != "weights_sha256"}
+    if chosen["threshold"] == CALIBRATED:  # what is asked for here
+        chosen["threshold"] = None
+    return Segmenter.configured([weights], chosen, crop), CropReader(crops), names
+
+
 def validate(
     folds, crops, weights, examples, *, fold: int, parameters: dict, crop: dict
 ) -> pd.DataFrame:
@@ -270,6 +402,9 @@ def validate(
 
     Parameters
     ----------
+    fold : int
+        Of the table; `CONFIGURED_FOLD` for configured weights, of which it is not known whom they
+        were trained on.
     examples : path
         Where the coronal slices of the fold's best and worst participant are written, for
         Figure 2: ``.npz`` with image, manual and automatic (rows, columns), and dice (left,
@@ -280,24 +415,18 @@ def validate(
     DataFrame
         See `segmentation.evaluate`: of the whole muscle, not only of its part in the crop.
     """
-    from iliopsoas.crops import CropReader
-    from iliopsoas.network.segmentation import Segmenter, evaluate
+    from iliopsoas.network.segmentation import evaluate
 
-    table = files.read_tsv(folds)
-    held_out = table[table["fold"] == fold]
-    names = [files.subject_name(row.eid, row.instance) for row in held_out.itertuples()]
-    chosen = {k: v for k, v in parameters.items() if k != "weights_sha256"}
-    segmenter = Segmenter.configured([weights], chosen, crop)
-    reader = CropReader(crops)
+    segmenter, reader, names = _held_out(folds, crops, weights, fold, parameters, crop)
     predicted = {}
 
     def keep(name, side, mask):
         predicted[name, side] = mask
 
     rows = evaluate(segmenter, reader, names, fold, crop["normalisation"], keep=keep)
-    means = rows.groupby(files.KEY)["dice"].mean()
+    means = rows.groupby(files.KEY)["dice"].mean().dropna()
     arrays = {}
-    for rank, key in (("worst", means.idxmin()), ("best", means.idxmax())):
+    for rank, key in (("worst", means.idxmin()), ("best", means.idxmax())) if len(means) else ():
         of_person = rows[(rows["eid"] == key[0]) & (rows["instance"] == key[1])]
         example = _coronal_example(reader, files.subject_name(*key), predicted)
         example["dice"] = of_person.set_index("side")["dice"][list(grid.SIDES)].to_numpy()
@@ -317,24 +446,18 @@ def quality_rows(
     DataFrame
         See `qc.quality.held_out_rows`.
     """
-    from iliopsoas.crops import CropReader
-    from iliopsoas.network.segmentation import Segmenter
     from iliopsoas.qc import quality
 
-    table = files.read_tsv(folds)
-    held_out = table[table["fold"] == fold]
-    names = [files.subject_name(row.eid, row.instance) for row in held_out.itertuples()]
-    reader = CropReader(crops)
+    segmenter, reader, names = _held_out(folds, crops, weights, fold, parameters, crop)
 
     def read(name, side):
         seen = reader.read(name, side, crop["normalisation"])
         return seen, reader.read_label(name, side), reader.label_voxels(name, side)
 
-    chosen = {k: v for k, v in parameters.items() if k != "weights_sha256"}
-    segment = quality.network(Segmenter.configured([weights], chosen, crop))
     # few participants: the more often each is made worse
-    repeats = int(np.clip(ENOUGH_PEOPLE // max(len(table), 1), 1, 3))
-    return quality.held_out_rows(names, read, segment, seed, repeats)
+    people = len(files.read_tsv(folds))
+    repeats = int(np.clip(ENOUGH_PEOPLE // max(people, 1), 1, 3))
+    return quality.held_out_rows(names, read, quality.network(segmenter), seed, repeats)
 
 
 def _coronal_example(reader, name: str, predicted: dict) -> dict:

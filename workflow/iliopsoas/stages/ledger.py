@@ -98,7 +98,8 @@ class Ledger:
 
     def _check(self, columns) -> None:
         """A misspelt column would silence the quality checks that read it."""
-        place = self.path.parts[-4:] if self.path.parent.name == "other" else self.path.parts[-3:]
+        deeper = self.path.parent.name in ("other", "tool")  # a ledger for each method
+        place = self.path.parts[-4 if deeper else -3 :]
         declared = tables.table_of("/".join(place))
         if declared and (undeclared := declared.undeclared(columns)):
             raise InputError(

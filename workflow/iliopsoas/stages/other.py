@@ -11,6 +11,7 @@ from iliopsoas.stages import images
 from iliopsoas.stages.landmarks import FILE as LANDMARKS
 from iliopsoas.stages.ledger import Ledger
 from iliopsoas.stages.shards import Shard, Stage
+from iliopsoas.status import Refused, Verdict
 
 
 def participant(folder, paths: dict, labels: dict, name: str) -> dict:
@@ -45,6 +46,7 @@ def run(
     version: int,
     processes: int,
     options: Run,
+    tool=None,
 ) -> pd.DataFrame:
     """Measure another tool's masks of a shard.
 
@@ -55,6 +57,8 @@ def run(
         evidence for quality control.
     method : dict
         Of section other_methods: name, folder, left_file, right_file, left_labels, right_labels.
+    tool : path, optional
+        Ledger of the tool's command, where the workflow runs it (`iliopsoas.stages.tool`).
     """
     from iliopsoas.masks import other_tools as masks
 
@@ -62,7 +66,12 @@ def run(
     patterns = {side: method[f"{side}_file"] for side in grid.SIDES}
     labels = {side: list(method[f"{side}_labels"]) for side in grid.SIDES}
 
+    drawn = Ledger(tool).rows() if tool else {}
+
     def inputs(row, earlier):
+        state = drawn.get((row.eid, row.instance), {})
+        if state.get("verdict", Verdict.OK) != Verdict.OK:
+            raise Refused(Verdict(state["verdict"]), state["message"])
         paths = masks.find(method["folder"], patterns, row.eid, row.instance)
         there = [path for path in paths.values() if path.is_file()]
         located = points.get((row.eid, row.instance), {})

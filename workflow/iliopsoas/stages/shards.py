@@ -44,6 +44,7 @@ MACHINE = {
     Verdict.OUT_OF_MEMORY,
     Verdict.SCAN_MISSING,
     Verdict.EARLIER_OUTPUT_LOST,
+    Verdict.TOOL_FAILED,
 }
 NO_DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # full, read-only, over the quota
 FEW = 5  # so many failures of the machine can be chance, whatever their share
@@ -284,8 +285,8 @@ class Shard:
         Ledger of the stage before: who is not ``ok`` there has nothing to work on.
     inputs : function, optional
         ``inputs(row, earlier)`` of a manifest row and the participant's earlier ledger row (or
-        None) gives ``(parts, arguments)``: further parts of the fingerprint, and keyword
-        arguments for the work. It runs guarded, in threads.
+        None) gives ``(parts, arguments)``: further parts of the fingerprint (None: none), and
+        keyword arguments for the work. It runs guarded, in threads.
     still_there : function of a Task, optional
         Whether what a done participant left besides files is still there.
     options : config.Run
@@ -336,7 +337,7 @@ class Shard:
             read = guarded(inputs, row, self._earlier.get(key))
             if read.verdict == Verdict.OK:
                 more, arguments = read.value
-                parts = (*parts, more)
+                parts = parts if more is None else (*parts, more)
             else:
                 settled = read
         return Task(*key, folder, files.fingerprint(before, *parts), arguments, settled)
@@ -472,15 +473,19 @@ def ask_again(results, retry=()) -> pd.DataFrame:
         stage, verdict, participants.
     """
     again, found = {*MACHINE, *retry}, []
-    for number, stage in enumerate(IMAGE_STAGES):
+    for number, stage in enumerate((*IMAGE_STAGES, "opinion", "tool/*", "other/*")):
         for path in sorted(Path(results).glob(f"shards/*/{stage}.tsv")):
             verdicts = files.read_tsv(path, usecols=["verdict"])["verdict"]
             failed = verdicts[verdicts.isin(again)]
             if failed.empty:
                 continue
-            found.append(pd.DataFrame({"stage": stage, "verdict": failed}))
+            shard = path.relative_to(results).parts[1]
+            name = path.relative_to(Path(results) / "shards" / shard).with_suffix("").as_posix()
+            found.append(pd.DataFrame({"stage": name, "verdict": failed}))
             lost = (failed == Verdict.EARLIER_OUTPUT_LOST).any()
-            for name in IMAGE_STAGES[0 if lost else number : number + 1]:  # who made what was lost
-                Ledger(path.with_name(f"{name}.tsv")).reopen()
+            # who made what was lost: the stages before, of which dixon alone is before a tool
+            before = IMAGE_STAGES[:number] if number <= len(IMAGE_STAGES) else IMAGE_STAGES[:1]
+            for again_too in (*(before if lost else ()), name):
+                Ledger(Path(results) / "shards" / shard / f"{again_too}.tsv").reopen()
     table = pd.concat([pd.DataFrame(columns=["stage", "verdict"]), *found])
     return table.groupby(["stage", "verdict"], sort=False).size().reset_index(name="participants")

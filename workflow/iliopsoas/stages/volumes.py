@@ -7,20 +7,25 @@ import numpy as np
 import pandas as pd
 
 from iliopsoas import files
-from iliopsoas.config import Run
+from iliopsoas.config import Run, Vertebrae
 from iliopsoas.stages import images
 from iliopsoas.stages.landmarks import FILE as LANDMARKS
 from iliopsoas.stages.shards import Shard, Stage, output_of
-from iliopsoas.status import Verdict
+from iliopsoas.status import Refused, Verdict
 
 MASK = "iliopsoas.nii.gz"
 PREVIEW = "preview.png"
 PROFILE = "profile.tsv"  # cross-section and fat fraction at every level
 
 
-def participant(folder, parameters: dict) -> dict:
-    """Measure one participant's mask, draw its preview; returns measures and evidence."""
+def participant(folder, parameters: dict, vertebrae: dict | None = None) -> dict:
+    """Measure one participant's mask, draw its preview; returns measures, levels and evidence.
+
+    `vertebrae`: path and labels of `masks.vertebrae.read`. One that cannot be used costs nobody
+    the volume: the levels are the landmarks' then, and ``level_note`` says why.
+    """
     from iliopsoas.masks import profile, volumes
+    from iliopsoas.masks.vertebrae import read as read_vertebrae
     from iliopsoas.qc import evidence, preview
 
     folder = Path(folder)
@@ -33,27 +38,30 @@ def participant(folder, parameters: dict) -> dict:
     files.write_bytes(folder / PREVIEW, preview.preview(water, mask, found, image.affine))
     measures = volumes.measure(mask, image.affine, water, fat, **parameters)
     places = profile.heights(found, image.affine)
+    if vertebrae and places["hip_mm"] is not None:
+        try:
+            spine = read_vertebrae(**vertebrae, hip_mm=places["hip_mm"])
+            places = profile.heights(found, image.affine, spine)
+        except Refused as refused:
+            places["level_note"] = f"{refused.verdict}: {refused.message}"
     levels = profile.per_level(mask, image.affine, water, fat, places["hip_mm"])
     files.write_tsv(folder / PROFILE, levels)
     boxes = evidence.crop_boxes(found, mask.shape)
-    return measures | evidence.gather(mask, image.affine, water, body, found, boxes)
+    seen = evidence.gather(mask, image.affine, water, body, found, boxes)
+    return measures | seen | profile.places_of(places)
 
 
 def profiles(ledger: pd.DataFrame, *, results) -> pd.DataFrame:
     """The profiles of a shard's measured participants at places along the muscle."""
-    from iliopsoas.grid import las_affine
     from iliopsoas.masks import profile
 
     rows = []
-    for row in ledger[ledger["verdict"] == Verdict.OK].itertuples():
-        folder = files.subject_folder(results, row.eid, row.instance)
+    for row in ledger[ledger["verdict"] == Verdict.OK].to_dict("records"):
+        folder = files.subject_folder(results, row["eid"], row["instance"])
         with output_of("volumes", folder / PROFILE):
             levels = files.read_tsv(folder / PROFILE)
-        with output_of("landmarks", folder / LANDMARKS):
-            found = files.read_json(folder / LANDMARKS)
-        key = {"eid": row.eid, "instance": row.instance}
-        places = profile.heights(found, las_affine())  # heights are differences: any origin does
-        rows += [key | side for side in profile.resample(levels, places)]
+        key = {name: row[name] for name in files.KEY}
+        rows += [key | side for side in profile.resample(levels, row)]
     return profile.table(rows)
 
 
@@ -67,11 +75,22 @@ def run(
     parameters: dict,
     processes: int,
     options: Run,
+    vertebrae: Vertebrae | None = None,
 ) -> pd.DataFrame:
     """Volumes of a shard; `segment` is the ledger before, `parameters` the section volumes.
 
     The muscle index is added with the cohort's heights, so that a height changes no image stage.
     """
+    from iliopsoas.masks.other_tools import file_of
+
+    def inputs(row, earlier):
+        arguments = {"parameters": parameters}
+        if vertebrae is None:
+            return (), arguments
+        path = file_of(vertebrae.folder, vertebrae.file, row.eid, row.instance)
+        arguments["vertebrae"] = {"path": path, "labels": vertebrae.labels}
+        return (files.sha256(path) if path.is_file() else None, vertebrae.labels), arguments
+
     shard = Shard(
         Stage("volumes", (PREVIEW, PROFILE), participant, after="segment"),
         manifest,
@@ -79,7 +98,7 @@ def run(
         results=results,
         parts=("volumes", version, parameters),
         previous=segment,
-        inputs=lambda row, earlier: ((), {"parameters": parameters}),
+        inputs=inputs,
         options=options,
     )
     return shard.run(processes)

@@ -234,7 +234,8 @@ def handedness(table: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
         "note",
     ]
     result = pd.DataFrame(rows).reindex(columns=columns)
-    result[["effect_name", "method", "note"]] = result[["effect_name", "method", "note"]].fillna("")
+    words = ["effect_name", "method", "note"]  # of tests alone; without one, columns of numbers
+    result[words] = result[words].astype(object).fillna("")
     result.insert(result.columns.get_loc("p") + 1, "q", hypotheses.benjamini_hochberg(result["p"]))
     return result
 

@@ -7,7 +7,7 @@ import pandas as pd
 import statsmodels.api as sm
 from scipy import special
 
-from iliopsoas.files import read_tsv
+from iliopsoas.files import KEY, read_tsv
 from iliopsoas.statistics.cohort import SEXES, by_sex, require
 from iliopsoas.statistics.gam import basis
 from iliopsoas.status import InputError
@@ -243,7 +243,7 @@ def coefficients(reference: dict) -> pd.DataFrame:
                 ]
     columns = ["measure", "sex", "n", "part", "number", "value", "note"]
     table = pd.DataFrame(rows).reindex(columns=columns)
-    return table.assign(note=table["note"].fillna(""))
+    return table.assign(note=table["note"].astype(object).fillna(""))
 
 
 def read(path) -> dict:
@@ -304,6 +304,19 @@ def scores(reference: dict, table: pd.DataFrame) -> pd.DataFrame:
                 z[rows] = z_scores(model, part["age"], part["height_cm"], part[name])
         result[f"{name}_z"] = z
     return result
+
+
+def z_table(reference: dict, everyone: pd.DataFrame) -> pd.DataFrame:
+    """z_scores.tsv: `scores` of every measured visit, each at its own age, height and weight.
+
+    Parameters
+    ----------
+    reference : dict
+        Of the main visit, from `reference`.
+    everyone : DataFrame
+        All measured visits, from `cohort.measured`.
+    """
+    return pd.concat([everyone[KEY], scores(reference, everyone)], axis=1)
 
 
 def curves(reference: dict, step: int = 1) -> pd.DataFrame:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from iliopsoas.statistics.cohort import by_sex
+from iliopsoas.statistics.cohort import FURTHER, by_sex
 
 POWER, LEVEL = 0.8, 0.95
-MEASURES = ("total_ml", "left_ml", "right_ml", "mean_ml", "imi_ml_m2")
+MEASURES = ("total_ml", "left_ml", "right_ml", "mean_ml", "imi_ml_m2", *FURTHER)
 SIZES = (20, 50, 100, 200, 500, 1000, 5000, 20000, 60000)  # participants of a study, for power
 
 
@@ -119,17 +119,21 @@ def change(both: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
         the measurement's error: an upper bound of the error.
     """
     rows = []
+    # both sexes' sums are in other tables: one sex alone would give the other's few
+    few = any(0 < len(part) < min_cell for _, part in by_sex(both))
     for measure in MEASURES:
         for sex, part in by_sex(both):
             row = {"measure": measure, "sex": sex}
             pair = part[f"{measure}_first"], part[f"{measure}_second"]
-            if 0 < len(part) < min_cell:
+            if few and len(part):
                 row |= repeatability([], []) | {"n": math.nan, "reliably_changed_percent": math.nan}
-                rows.append(row | {"note": f"withheld: fewer than {min_cell}"})
+                rows.append(row | {"note": f"withheld: fewer than {min_cell} of a sex"})
                 continue
             row |= repeatability(*pair)
             flags = reliable(*pair, row)
-            row["reliably_changed_percent"] = 100 * np.mean(flags != "no") if row["n"] else math.nan
+            row["reliably_changed_percent"] = (
+                100 * np.isin(flags, ("lower", "higher")).sum() / row["n"] if row["n"] else math.nan
+            )
             rows.append(row)
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("note"), "reliably_changed_percent",
@@ -137,26 +141,55 @@ def change(both: pd.DataFrame, min_cell: int = 5) -> pd.DataFrame:
     return table
 
 
-def reliable(first, second, found: dict, expected: float | None = None) -> np.ndarray:
-    """``lower``, ``higher`` or ``no`` per pair: is the change more than error and the mean change?
+def reliable(first, second, found: dict) -> np.ndarray:
+    """Whether each pair's change differs from the mean change by more than spread within persons.
 
     Parameters
     ----------
+    first, second : array_like, shape (n,)
     found : dict
-        From `repeatability`.
-    expected : float, optional
-        The change that is no news; default the mean change.
+        From `repeatability`: ``change`` and ``smallest_change``.
 
     Returns
     -------
-    ndarray of str
-        Pairs with a missing value are left out, as in `repeatability`.
+    ndarray of str, shape (n,)
+        ``lower``, ``higher`` or ``no``; empty where a value, or the spread, is missing.
     """
-    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    known = np.isfinite(a) & np.isfinite(b)
-    off = (b - a)[known] - (found["change"] if expected is None else expected)
+    off = np.asarray(second, dtype=float) - np.asarray(first, dtype=float) - found["change"]
     limit = found["smallest_change"]
-    return np.where(off < -limit, "lower", np.where(off > limit, "higher", "no"))
+    known = np.isfinite(off) & np.isfinite(limit)
+    return np.select([~known, off < -limit, off > limit], ["", "lower", "higher"], "no")
+
+
+def of_each(both: pd.DataFrame, found: dict) -> pd.DataFrame:
+    """changes.tsv: every participant's change, and whether it is reliable.
+
+    Parameters
+    ----------
+    both : DataFrame
+        From `repeat.pairs`.
+    found : dict of DataFrame
+        Tables of the run so far: ``change`` is read.
+
+    Returns
+    -------
+    DataFrame
+        eid, sex, years, measure, first, second, change, percent (of the first visit),
+        reliable_change from `reliable`; empty where the spread of the sex is not known.
+    """
+    limits = found["change"].set_index(["measure", "sex"])[["change", "smallest_change"]]
+    parts = []
+    for measure in MEASURES:
+        first, second = both[f"{measure}_first"], both[f"{measure}_second"]
+        part = both[["eid", "sex", "years"]].assign(measure=measure, first=first, second=second)
+        part["change"] = second - first
+        part["percent"] = 100 * part["change"] / first.where(first > 0)
+        own = limits.loc[measure].reindex(both["sex"])
+        part["reliable_change"] = reliable(
+            first, second, {name: own[name].to_numpy(float) for name in own}
+        )
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
 def power(found: dict, sizes=SIZES) -> pd.DataFrame:

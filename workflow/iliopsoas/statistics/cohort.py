@@ -9,6 +9,7 @@ from iliopsoas.files import KEY
 from iliopsoas.status import InputError, Verdict
 
 SEXES = ("female", "male")
+CONFIGURED_FOLD = 0  # of everybody annotated, where weights are configured and nothing is trained
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ def measured(volumes: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
     numbers = columns + further + [trait.column for trait in TRAITS]
     numbers += [name for name in ("age_at_recruitment",) if name in table]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce").astype(float)
+    words = ["ethnicity", "handedness"]  # read as numbers where nobody has one
+    table[words] = table[words].astype(object)
     unknown = ~table["sex"].isin(SEXES)
     if unknown.any():
         found = sorted(table.loc[unknown, "sex"].astype(str).unique())

@@ -57,7 +57,7 @@ def read_paper(path) -> pd.DataFrame:
     paper = read_tsv(path, dtype={"value": str, "note": str, "unit": str, "sex": str})
     require(paper, COLUMNS, "resources/paper.tsv")
     text = ["place", "sex", "unit", "note"]
-    return paper.assign(**{name: paper[name].fillna("") for name in text})
+    return paper.assign(**{name: paper[name].astype(object).fillna("") for name in text})
 
 
 def _described(found, prefix, table, column):
@@ -159,14 +159,15 @@ def _claim(holds, p, n):
 def _validation(tables, folds):
     found = {}
     summary = tables["cross_validation"].set_index("fold")
-    overall = summary.loc["mean of folds"]
-    sizes = summary.drop(["mean of folds", "all muscles"])["subjects"]
-    found["dice.mean"] = Found(overall["dice_mean"], len(sizes), overall["dice_sd"])
-    found["dice.sd"] = Found(overall["dice_sd"], len(sizes), overall["dice_sd"])
-    found["annotated.n"] = Found(overall["subjects"])
-    found["folds.n"] = Found(len(sizes))
-    found["folds.test"] = Found(sizes.max())
-    found["folds.train"] = Found(overall["subjects"] - sizes.max())
+    found["annotated.n"] = Found(summary.loc["all muscles", "subjects"])
+    if "mean of folds" in summary.index:  # weights from elsewhere have no folds to compare
+        overall = summary.loc["mean of folds"]
+        sizes = summary.drop(["mean of folds", "all muscles"])["subjects"]
+        found["dice.mean"] = Found(overall["dice_mean"], len(sizes), overall["dice_sd"])
+        found["dice.sd"] = Found(overall["dice_sd"], len(sizes), overall["dice_sd"])
+        found["folds.n"] = Found(len(sizes))
+        found["folds.test"] = Found(sizes.max())
+        found["folds.train"] = Found(overall["subjects"] - sizes.max())
     rows = tables["bland_altman"]
     rows = rows[(rows["comparison"] == "network - manual") & (rows["unit"] == "%")]
     rows = rows[rows["measure"] == "total volume"]

@@ -1,19 +1,22 @@
 """Repeat imaging: participants measured at instances 2 and 3."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from iliopsoas.files import KEY
+from iliopsoas.grid import SIDES
 from iliopsoas.statistics import hypotheses
 from iliopsoas.statistics.agreement import bland_altman
-from iliopsoas.statistics.cohort import MEASURES, SEXES, require
+from iliopsoas.statistics.cohort import FURTHER, MEASURES, SEXES, require
 from iliopsoas.statistics.disclosure import suppress_margins
 from iliopsoas.statistics.tables import describe
 from iliopsoas.status import Verdict
 
 YEAR_DAYS = 365.25
+THIS = "this run"  # among the methods
 
 
 def pairs(table: pd.DataFrame, first=2, second=3) -> pd.DataFrame:
@@ -28,11 +31,12 @@ def pairs(table: pd.DataFrame, first=2, second=3) -> pd.DataFrame:
     -------
     DataFrame
         eid, sex, age and age_group at the first visit, years, and each measure with
-        suffixes _first and _second. Years are NaN where a date is missing or the second
-        visit is not later.
+        suffixes _first and _second; lean volume and fat fraction are NaN where they were not
+        measured. Years are NaN where a date is missing or the second visit is not later.
     """
-    columns = [measure.column for measure in MEASURES]
+    columns = [*(measure.column for measure in MEASURES), *FURTHER]
     keep = ["eid", "visit_date", *columns]
+    table = table.reindex(columns=list(dict.fromkeys([*table, *columns])))
     a = table[table["instance"] == str(first)]
     b = table[table["instance"] == str(second)]
     traits = a[["eid", "sex", "age", *(["age_group"] if "age_group" in a else [])]]
@@ -161,8 +165,8 @@ def comparisons(folds, both) -> list[tuple[str, str, str, np.ndarray, np.ndarray
     return found
 
 
-def other_methods(volumes, others) -> list[tuple]:
-    """Comparisons of this run's volumes with other methods' of the same visits.
+def other_methods(volumes, others, folds=None) -> list[tuple]:
+    """Comparisons of the volumes that several methods found of the same visits.
 
     Parameters
     ----------
@@ -171,11 +175,15 @@ def other_methods(volumes, others) -> list[tuple]:
     others : dict of DataFrame
         Name of the method to a table of the same columns: eid, instance, left_ml,
         right_ml, and status where it has one.
+    folds : DataFrame, optional
+        As results/model/cross_validation.tsv: the manual volumes.
 
     Returns
     -------
     list of tuple
-        As `comparisons`: (``NAME - this run``, what, a, b).
+        As `comparisons`: every two methods (``NAME - this run``, ``NAME - OTHER``); where there
+        are three or more, the bias of each (``NAME - mean of the others``) over visits that all
+        of them measured; and ``NAME - manual``.
     """
     columns = [*KEY, "left_ml", "right_ml"]
 
@@ -186,15 +194,58 @@ def other_methods(volumes, others) -> list[tuple]:
         table = table[columns].astype(dict.fromkeys(KEY, str))
         return table.assign(total_ml=table["left_ml"] + table["right_ml"])
 
-    found = []
-    for name, table in (others or {}).items():
-        both = usable(table, f"volumes of {name}").merge(
-            usable(volumes, "volumes.tsv"), on=KEY, suffixes=("_a", "_b")
-        )
-        for column in ("total_ml", "left_ml", "right_ml"):
-            what = f"{column.removesuffix('_ml')} volume"
-            found.append((f"{name} - this run", what, both[f"{column}_a"], both[f"{column}_b"]))
-    return found
+    if not others:
+        return []
+    named = {THIS: usable(volumes, "volumes.tsv")}
+    named |= {name: usable(table, f"volumes of {name}") for name, table in others.items()}
+    wide = pd.concat({name: table.set_index(KEY) for name, table in named.items()}, axis=1)
+    compared = [(b, a, wide[b], wide[a]) for a, b in combinations(named, 2)]
+    if len(named) > 2:
+        complete = wide.dropna()
+        for name in named:
+            rest = sum(complete[other] for other in named if other != name) / (len(named) - 1)
+            compared.append((name, "mean of the others", complete[name], rest))
+    if folds is not None and not folds.empty:
+        manual = both_methods(folds)[1].groupby(KEY).first().add_suffix("_ml")
+        manual["total_ml"] = manual["left_ml"] + manual["right_ml"]
+        manual = manual.reindex(wide.index)
+        compared += [(name, "manual", wide[name], manual) for name in others]
+    return [
+        (f"{name} - {reference}", f"{column.removesuffix('_ml')} volume", a[column], b[column])
+        for name, reference, a, b in compared
+        for column in ("total_ml", "left_ml", "right_ml")
+    ]
+
+
+def method_overlap(others, methods) -> pd.DataFrame:
+    """method_overlap.tsv: Dice of every two methods' masks, by side.
+
+    Parameters
+    ----------
+    others : collection of str
+        Names of the other methods.
+    methods : DataFrame
+        The ledgers of `iliopsoas.stages.methods`: ``dice_<a>_<b>_<side>``, ``own`` for this run.
+
+    Returns
+    -------
+    DataFrame
+        method_a, method_b, side, n, mean, sd, p5, median.
+    """
+    rows = []
+    for a, b in combinations(["own", *(others or ())], 2):
+        for side in SIDES:
+            column = f"dice_{a}_{b}_{side}"
+            known = pd.Series(dtype=float)
+            if methods is not None and column in methods:
+                known = pd.to_numeric(methods[column], errors="coerce").dropna()
+            rows.append(
+                {"method_a": THIS if a == "own" else a, "method_b": b, "side": side}
+                | {"n": len(known), "mean": known.mean(), "sd": known.std()}
+                | {"p5": known.quantile(0.05), "median": known.median()}
+            )
+    columns = ["method_a", "method_b", "side", "n", "mean", "sd", "p5", "median"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def bland_altman_table(found) -> pd.DataFrame:
@@ -209,4 +260,4 @@ def bland_altman_table(found) -> pd.DataFrame:
 
 def agreement_table(folds, both, volumes, others=None) -> pd.DataFrame:
     """bland_altman.tsv of this run: see `comparisons` and `other_methods`."""
-    return bland_altman_table(comparisons(folds, both) + other_methods(volumes, others))
+    return bland_altman_table(comparisons(folds, both) + other_methods(volumes, others, folds))

@@ -56,6 +56,7 @@ def compute(
     others: dict[str, pd.DataFrame] | None = None,
     profiles: pd.DataFrame | None = None,
     quality: pd.DataFrame | None = None,
+    methods: pd.DataFrame | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Every table of results/statistics, by name.
 
@@ -78,6 +79,8 @@ def compute(
         As results/shards/profiles.tsv; without it ``slices`` says so.
     quality : DataFrame, optional
         As results/qc/quality.tsv: predicted errors, for weights.
+    methods : DataFrame, optional
+        As results/shards/<shard>/methods.tsv: overlap of the masks of `others`.
 
     Returns
     -------
@@ -115,6 +118,7 @@ def compute(
         "others": others,
         "profiles": profiles,
         "quality": quality,
+        "methods": methods,
         "reference": centiles.reference(main),
         "x": options.age_column,
         "severities": options.flag_severities,
@@ -161,10 +165,11 @@ def run_all(
     others: dict[str, pd.DataFrame] | None = None,
     profiles: pd.DataFrame | None = None,
     quality: pd.DataFrame | None = None,
+    methods: pd.DataFrame | None = None,
 ) -> dict[str, pd.DataFrame]:
     """`compute`, then `write` into `folder`; the tables come back."""
     found = compute(
-        volumes, sample, diagnosed, folds, flags, options, paper, others, profiles, quality
+        volumes, sample, diagnosed, folds, flags, options, paper, others, profiles, quality, methods
     )
     write(found, folder, options)
     return found

@@ -1,5 +1,6 @@
 """How well one cross-section stands for the volume: at which level, and how wrong it may lie."""
 
+import copy
 import math
 
 import numpy as np
@@ -61,27 +62,32 @@ class Profiles:
                     for name in profile.LUMBAR_SHARES
                 }
                 self.level_error = part["level_error_mm"].to_numpy(float)
+                self.level_source = part["level_source"].to_numpy(object)
 
-    def at_height(self, height_mm, rows=slice(None)) -> np.ndarray:
+    def of(self, rows) -> "Profiles":
+        """Some of the participants; `rows` is an ndarray of bool (n,)."""
+        part = copy.copy(self)
+        for name, value in vars(self).items():
+            chosen = value[rows] if isinstance(value, np.ndarray) else {
+                key: array[rows] for key, array in value.items()
+            }  # fmt: skip
+            setattr(part, name, chosen)
+        return part
+
+    def at_height(self, height_mm) -> np.ndarray:
         """Cross-section of both muscles at a height above the hips; NaN outside a muscle."""
         return self._sum(
-            {
-                side: (height_mm - self.lowest[side][rows]) / self.span[side][rows]
-                for side in grid.SIDES
-            },
-            rows,
+            {side: (height_mm - self.lowest[side]) / self.span[side] for side in grid.SIDES}
         )
 
-    def at_position(self, position: float, shift_mm: float = 0.0, rows=slice(None)) -> np.ndarray:
+    def at_position(self, position: float, shift_mm: float = 0.0) -> np.ndarray:
         """Cross-section of both muscles at a place along each, or `shift_mm` above it."""
-        return self._sum(
-            {side: position + shift_mm / self.span[side][rows] for side in grid.SIDES}, rows
-        )
+        return self._sum({side: position + shift_mm / self.span[side] for side in grid.SIDES})
 
-    def _sum(self, places, rows):
+    def _sum(self, places):
         total = 0.0
         for side, place in places.items():
-            area = self.area[side][rows]
+            area = self.area[side]
             steps = area.shape[1] - 1
             inside = (place >= 0) & (place <= 1)  # False for NaN
             at = np.where(inside, place, 0.0) * steps
@@ -113,48 +119,51 @@ def slices(profiles: pd.DataFrame | None, table: pd.DataFrame) -> pd.DataFrame:
         error_percent_per_cm, the root mean square error of the predicted volume when the slice
         lies one cm too high or too low; for heights and lumbar levels r_squared_misplaced, r
         squared when the level is off by a normal error of level_error_mm; best, where r squared
-        is largest on this axis.
+        is largest on this axis; level_source, where lumbar levels come from.
     """
     names = ["axis", "level", "sex", "n", "height_mm", "area_cm2", "area_cm2_sd", "r", "r_low",
              "r_high", "r_squared", "intercept_ml", "slope_ml_per_cm2", "residual_ml",
              "residual_percent", "area_change_percent_per_cm", "error_percent_per_cm",
-             "level_error_mm", "r_squared_misplaced", "best", "note"]  # fmt: skip
+             "level_error_mm", "level_source", "r_squared_misplaced", "best", "note"]  # fmt: skip
     if profiles is None or profiles.empty:
         row = {"axis": "none", "n": 0, "best": False, "note": "no profiles in this run"}
         return pd.DataFrame([row]).reindex(columns=names)
     found = Profiles(profiles, table)
     rows = []
     for sex in SEXES:
-        mine = found.sex == sex
-        error = found.level_error[mine]
+        mine = found.of(found.sex == sex)
+        error = mine.level_error
+        sources = " and ".join(sorted(set(mine.level_source[np.isfinite(error)])))
         error = float(np.nanmean(error)) if np.isfinite(error).any() else math.nan
-        volume = found.volume_ml[mine]
+        volume = mine.volume_ml
 
         def heights(height, mine=mine):
-            return lambda shift: found.at_height(height + shift, mine)
+            return lambda shift: mine.at_height(height + shift)
 
         def positions(place, mine=mine):
-            return lambda shift: found.at_position(place, shift, mine)
+            return lambda shift: mine.at_position(place, shift)
 
-        cases = [("lumbar", name, z[mine], heights(z[mine])) for name, z in found.level.items()]
-        cases += [("mm", f"{h}", np.full(mine.sum(), float(h)), heights(h)) for h in HEIGHTS_MM]
+        cases = [("lumbar", name, z, heights(z)) for name, z in mine.level.items()]
+        cases += [("mm", f"{h}", np.full(len(volume), float(h)), heights(h)) for h in HEIGHTS_MM]
         cases += [
             (
                 "position",
                 f"{place:.3f}",
-                found.lowest["left"][mine] + place * found.span["left"][mine],
+                mine.lowest["left"] + place * mine.span["left"],
                 positions(place),
             )
             for place in profile.POSITIONS
         ]
         for axis, level, height, area in cases:
             row = {"axis": axis, "level": level, "sex": sex}
+            if axis == "lumbar":
+                row["level_source"] = sources
             row |= _level(area, volume, height, error if axis != "position" else math.nan)
             rows.append(row)
     result = pd.DataFrame(rows).reindex(columns=names)
     largest = result.groupby(["axis", "sex"])["r_squared"].transform("max")
     result["best"] = (result["r_squared"] == largest) & result["r_squared"].notna()
-    return result.assign(note=result["note"].fillna(""))
+    return result.assign(note=result["note"].astype(object).fillna(""))
 
 
 def _level(area_at, volume, height, error_mm) -> dict:

@@ -108,12 +108,15 @@ def weights(table: pd.DataFrame, quality: pd.DataFrame | None) -> np.ndarray | N
     Returns
     -------
     ndarray (n,) or None
-        Missing errors get the median error; None without `quality`. Variance between people: that
+        Missing errors get the median error; None without `quality`, and
+        where it was learned on synthetic people. Variance between people: that
         of the sex less the mean error variance.
     """
     if quality is None or not {"error_low_ml", "error_high_ml"} <= set(quality):
         return None
     require(quality, [*KEY, "side"], "qc/quality.tsv")
+    if "learned_on" in quality and (quality["learned_on"] == "synthetic").any():
+        return None  # intervals of synthetic people weigh nobody
     half = (quality["error_high_ml"] - quality["error_low_ml"]) / 2
     variance = (half / stats.norm.ppf(0.975)) ** 2
     own = variance.groupby([quality[key].astype(str) for key in KEY]).sum(min_count=2)

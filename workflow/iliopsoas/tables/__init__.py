@@ -54,7 +54,12 @@ from iliopsoas.status import InputError
 AREAS = ("shards", "cohort", "model", "qc", "statistics", "others")
 LEDGER = ("eid", "instance", "verdict", "message", "seconds", "fingerprint", "bytes")
 WORDS = ("text", "verdict", "list", "hash", "path", "date", "stage")  # units of what is no number
-_PLACES = {"side": "left|right", "sex": "female|male", "group": "female|male|all"}
+_PLACES = {
+    "side": "left|right",
+    "method": "[a-z][a-z0-9_]*",
+    "sex": "female|male",
+    "group": "female|male|all",
+}
 _PLACE = re.compile(r"<(\w+)>")  # stands for one word of a name
 
 

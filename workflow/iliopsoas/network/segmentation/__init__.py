@@ -1,6 +1,7 @@
 """Segmentation: the network (`segmenter`), its masks (`masks`), many participants (`pipeline`)."""
 
-from iliopsoas.network.segmentation.masks import dice, post_process
+from iliopsoas.masks.overlap import dice
+from iliopsoas.network.segmentation.masks import post_process
 from iliopsoas.network.segmentation.pipeline import (
     Segmentation,
     Subject,

@@ -99,9 +99,3 @@ def describe(result: Mask, probability) -> dict:
         "entropy": entropy,
         "soft_percent": float(np.sum(probability, dtype=np.float64)) * share,
     }
-
-
-def dice(a, b) -> float:
-    """Dice coefficient of two masks; not-a-number where both are empty."""
-    both = np.count_nonzero(a) + np.count_nonzero(b)
-    return 2.0 * np.count_nonzero(a & b) / both if both else float("nan")

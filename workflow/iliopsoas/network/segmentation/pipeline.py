@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from iliopsoas import grid
+from iliopsoas import files, grid
 from iliopsoas.crops import place
 from iliopsoas.grid import SIDES
 from iliopsoas.network.segmentation.masks import describe, post_process
 from iliopsoas.network.segmentation.segmenter import Segmenter
 from iliopsoas.status import Refused, Verdict
+
+EVALUATED = ["fold", *files.KEY, "side", "dice", "automatic_ml", "manual_ml", "outside_crop_ml"]
 
 
 @dataclass(frozen=True)
@@ -254,4 +256,4 @@ def evaluate(
                     "outside_crop_ml": (whole - np.count_nonzero(manual)) * voxel_ml,
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=EVALUATED)

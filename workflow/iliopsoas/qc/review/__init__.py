@@ -49,6 +49,7 @@ MEASURES = {
         ("error_high_ml", "Volume error to", "ml", 0),
     )
 }
+PREDICTED = ("predicted_dice", "error_low_ml", "error_high_ml")
 PEOPLE = ("sex", "age", "height_cm", "bmi")
 
 
@@ -70,7 +71,7 @@ def _histogram(values: pd.Series, sex: pd.Series) -> dict | None:
     edges = np.linspace(low, high, bins + 1)
     counts = {
         str(name): np.histogram(np.clip(group, low, high), edges)[0].tolist()
-        for name, group in known.groupby(sex.fillna("unknown"))
+        for name, group in known.groupby(sex.astype(object).fillna("unknown"))
     }
     return {"low": float(low), "high": float(high), "counts": counts}
 
@@ -155,6 +156,10 @@ def build(
     if quality is not None:
         table = table.merge(_by_side(quality), on=KEY, how="left", validate="one_to_one")
     measures = {name: spec for name, spec in MEASURES.items() if name in table.columns}
+    if quality is not None and "synthetic" in set(quality.get("learned_on", ())):
+        for name in [name for name in measures if name.endswith(PREDICTED)]:
+            label, *rest = measures[name]
+            measures[name] = (f"{label} (learned on synthetic people)", *rest)
     positions = pd.MultiIndex.from_frame(table[KEY])
 
     if wanted is None:
