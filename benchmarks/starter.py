@@ -235,6 +235,7 @@ def kept_scans(reference, number, cache):
         return
     path = Path(cache) / f"starter-scans-{number}.npz"
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {}
         for index, (name, cut, known) in enumerate(scans(reference, number)):
             print("painted", name, flush=True)
