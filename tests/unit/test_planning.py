@@ -141,6 +141,19 @@ def test_weights_of_your_own_need_no_training(results):
     assert "train" not in table.index
 
 
+def test_a_second_opinion_is_planned_from_a_pilot_that_had_one(results):
+    asked = settings(qc={"second_opinion": True})
+    table = by_stage(planning.estimate(planning.read_pilot(results), asked, scans=1000))
+    assert pd.isna(table.loc["opinion", "gpu_hours"])
+    assert "no second opinion" in table.loc["opinion", "note"]
+    for shard in ("r-0001", "r-0002"):
+        benchmark(results, f"opinion/{shard}", 20, 30, 512)
+    files.write_json(results / "run.json", {"configuration": asked})
+    table = by_stage(planning.estimate(planning.read_pilot(results), asked, scans=1000))
+    assert table.loc["opinion", "cpu_hours"] == pytest.approx(2 * 30 * 100 / 3600)
+    assert table.loc["opinion", "gpu_hours"] == pytest.approx(2 * 20 * 100 / 3600)
+
+
 def test_another_network_is_unknown_and_never_free(results):
     other = settings(crops={"coarsen": 3})
     table = by_stage(planning.estimate(planning.read_pilot(results), other, scans=10))

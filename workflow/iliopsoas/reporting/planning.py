@@ -16,7 +16,8 @@ from iliopsoas.status import InputError
 from iliopsoas.versions import IMAGE_STAGES
 
 OF_FOLDS = ("train", "validate", "quality_rows")
-GPU_STAGES = ("segment", *OF_FOLDS)
+OPINION = "opinion"  # of each shard, where it is asked for
+GPU_STAGES = ("segment", OPINION, *OF_FOLDS)
 COHORT_STAGES = ("cohort", "qc", "statistics", "figures")
 COLUMNS = ["stage", "jobs", "cpu_hours", "gpu_hours", "disk_gb", "files", "memory_gb", "note"]
 KINDS = ("image", "subject", "shard", "model", "other")  # of files, by what their number grows with
@@ -90,7 +91,7 @@ def read_pilot(results) -> Pilot:
     sample = files.read_tsv(results / "cohort" / "sample.tsv")
     shards = sorted(sample["shard"].unique())
     # a shard that is no more, by a withdrawal, is no measure of anything
-    of_shards = jobs["stage"].isin(IMAGE_STAGES)
+    of_shards = jobs["stage"].isin((*IMAGE_STAGES, OPINION))
     jobs = jobs[~of_shards | jobs["name"].isin(shards)].reset_index(drop=True)
     done_s = {}
     for stage in IMAGE_STAGES:
@@ -155,7 +156,7 @@ def estimate(
     ----------
     pilot : Pilot
     configuration : dict
-        Of the large run: sections cohort, crops, network, training, segmentation, run are read.
+        Of the large run: sections cohort, crops, network, training, segmentation, qc, run are read.
     scans : int
         Visits to process.
     annotated : int, optional
@@ -176,6 +177,10 @@ def estimate(
         _image_row(pilot, stage, scans, shards, other_network if stage == "segment" else "")
         for stage in IMAGE_STAGES
     ]
+    if configuration["qc"]["second_opinion"]:
+        asked = pilot.configuration["qc"].get("second_opinion")  # older pilots know no such key
+        unknown = "" if asked else "no second opinion"
+        rows.append(_image_row(pilot, OPINION, scans, shards, unknown))
     if not configuration["segmentation"]["weights"]:
         annotated = pilot.annotated if annotated is None else annotated
         rows += [
@@ -221,7 +226,7 @@ def _image_row(pilot: Pilot, stage: str, scans: int, shards: int, unknown: str) 
     if unknown:
         return row | {"note": f"unknown: the pilot had {unknown}"}
     # the benchmark of a resumed job misses what was done before; the ledger does not
-    done = [pilot.done_s[stage, name] for name in jobs["name"]]
+    done = [pilot.done_s.get((stage, name), 0.0) for name in jobs["name"]]
     scale = scans / pilot.scans / 3600
     row["cpu_hours"] = float(jobs["cpu_s"].clip(lower=done).sum()) * scale
     if stage in GPU_STAGES:
