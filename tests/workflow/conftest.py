@@ -1,5 +1,6 @@
 """One small run of the whole workflow, shared by the tests that look at it."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -101,11 +102,22 @@ class Workflow:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Workflow:
-    """A finished run, to be copied, not changed; ILIOPSOAS_WORKFLOW names one to go on from."""
-    earlier = os.environ.get("ILIOPSOAS_WORKFLOW")
-    run = Workflow(Path(earlier) if earlier else tmp_path_factory.mktemp("finished"))
-    run.run()
+def finished(tmp_path_factory, testrun_uid, worker_id) -> Workflow:
+    """A finished run, to be copied, not changed; ILIOPSOAS_WORKFLOW names one to go on from.
+
+    Processes of pytest-xdist share it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        shared = shared.parent
+    run = Workflow(Path(os.environ.get("ILIOPSOAS_WORKFLOW", shared / "finished")))
+    done = shared / f"finished-{testrun_uid}"
+    with open(shared / "finished.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            run.folder.mkdir(exist_ok=True)
+            run.run()
+            done.touch()
     return run
 
 

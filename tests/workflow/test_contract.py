@@ -10,7 +10,8 @@ import pytest
 
 from iliopsoas import files, grid
 
-pytestmark = pytest.mark.slow
+# one process, in this order: each test goes on from the one before
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("contract")]
 
 IMAGE_RULES = {
     "phantom",
