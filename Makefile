@@ -61,7 +61,7 @@ starter: env ## Train the starter network again from its seeds, for hours; goes 
 	$(BIN)/python -m iliopsoas.network.starter
 
 starter-rows: env ## What quality is predicted from with a second opinion of the starter network, again
-	$(BIN)/python -m iliopsoas.qc.opinion_rows
+	$(BIN)/python -c "from iliopsoas.qc import opinion_rows; opinion_rows.main()"
 
 plan: env ## CPU-hours, GPU-hours, disk and files of CONFIG, from the results of a PILOT
 	$(BIN)/iliopsoas plan $(CONFIG) --pilot $(PILOT)

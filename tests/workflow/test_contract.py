@@ -10,8 +10,7 @@ import pytest
 
 from iliopsoas import files, grid
 
-# one process, in this order: each test goes on from the one before
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("contract")]
+pytestmark = pytest.mark.slow
 
 IMAGE_RULES = {
     "phantom",

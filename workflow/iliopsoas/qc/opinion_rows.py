@@ -110,7 +110,3 @@ def main() -> None:
         f"out of fold, {len(judged)} masks of {judged['eid'].nunique()} bodies: the interval "
         f"covers {inside.mean():.1%}, median width {width:.0f} ml; Dice is {off:.2f} off on average"
     )
-
-
-if __name__ == "__main__":
-    main()
