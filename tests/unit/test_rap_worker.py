@@ -148,13 +148,15 @@ def test_a_shard_with_an_unreadable_zip_is_not_begun(world, monkeypatch):
     assert not (world.folder / "world/found-r-0001").exists()
 
 
-@pytest.mark.parametrize("change", ["setting", "member"])
+@pytest.mark.parametrize("change", ["setting", "vertebrae", "member"])
 def test_a_shard_made_from_something_else_is_looked_at_anew(world, change):
     """Its rows are taken up for the fingerprints to judge; no ledger of it passes for today's."""
     world.worker().shards(1, 1)
     before = world.kept("whole")
     if change == "setting":
         world.settings["dixon"] = {"bias_shrink": 1}
+    elif change == "vertebrae":
+        world.settings["vertebrae"] = {"folder": "spines", "l3": [3], "l4": [4], "l5": [5]}
     else:  # somebody has withdrawn
         world.draw({"r-0001": ["1000107"], "r-0002": ["1000305"]})
         world.worker("first").cohort()

@@ -219,3 +219,19 @@ def test_its_masks_are_measured_like_any_other_tools(work):
     assert list(ledger["verdict"]) == ["ok", "tool_failed", "mask_missing", "earlier_stage"]
     assert ledger["left_ml"].iloc[0] == pytest.approx(6 * 7 * 20 * grid.VOXEL_ML)
     assert ledger["left_ml"].iloc[1:].isna().all()
+
+
+def test_a_mask_that_lay_there_before_is_kept(work):
+    only(work, DRAWS)
+    path = work / "masks/1000001_2.nii.gz"
+    path.parent.mkdir()
+    path.write_text("drawn by hand, in days")
+    run(work, method(work))
+    assert nib.load(path).shape == SHAPE
+    kept = path.with_name(f"{path.name}.kept")
+    assert kept.read_text() == "drawn by hand, in days"
+    run(work, method(work, "{input} {output} ''"))  # another command: our own mask makes room
+    assert sorted(path.parent.iterdir()) == [path, kept]
+    path.write_text("corrected by hand")
+    run(work, method(work))
+    assert path.with_name(f"{path.name}.kept1").read_text() == "corrected by hand"

@@ -20,6 +20,7 @@ one shard, each archive is whole, and one of them is collected.
 
 import contextlib
 import fcntl
+import functools
 import random
 import subprocess
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,7 +35,8 @@ from iliopsoas.status import InputError
 from iliopsoas.versions import IMAGE_STAGES, STAGES
 
 COPIES = "zips"  # below the working folder
-SECTIONS = ("dixon", "landmarks", "crops", "segmentation", "volumes")  # settings of image stages
+# settings of image stages
+SECTIONS = ("dixon", "landmarks", "crops", "segmentation", "volumes", "vertebrae")
 
 
 class Worker:
@@ -245,13 +247,16 @@ class Worker:
     # -- names ----------------------------------------------------------------------------------
 
     def _key(self, row: dict) -> str:
-        settings = {name: getattr(self.settings, name).model_dump(mode="json") for name in SECTIONS}
-        weights = starter.path_of(settings["segmentation"].pop("weights"))
-        settings["segmentation"].pop("batch_size")
-        if not hasattr(self, "_weights"):
-            self._weights = files.sha256(weights) if weights and weights.is_file() else None
+        settings = self.settings.model_dump(mode="json", include=set(SECTIONS))
+        for name in ("weights", "batch_size"):
+            settings["segmentation"].pop(name)
         versions = {stage: STAGES[stage] for stage in IMAGE_STAGES}
         return files.fingerprint(row["digest"], settings, self._weights, versions)
+
+    @functools.cached_property
+    def _weights(self) -> str | None:
+        path = starter.path_of(self.settings.segmentation.weights)
+        return files.sha256(path) if path and path.is_file() else None
 
     def _whole(self, row: dict, items: list[Item] | None = None) -> list[Item]:
         """The finished archives of a shard, the first one first."""
@@ -285,9 +290,11 @@ class Worker:
         return files.read_tsv(path, dtype={"digest": str}).to_dict("records")
 
     def _members(self, name: str):
-        if not hasattr(self, "_manifests"):
-            self._manifests = files.read_tsv(self.folder / self.results / "cohort/manifests.tsv")
         return self._manifests[self._manifests["shard"] == name]
+
+    @functools.cached_property
+    def _manifests(self):
+        return files.read_tsv(self.folder / self.results / "cohort/manifests.tsv")
 
     def _files_of_cohort(self):
         yield from _below(self.folder, f"{self.results}/cohort")

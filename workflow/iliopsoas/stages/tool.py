@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ from iliopsoas import files, grid, machine
 from iliopsoas.config import Run
 from iliopsoas.logs import log
 from iliopsoas.stages import images
+from iliopsoas.stages.ledger import Ledger
 from iliopsoas.stages.shards import Outcome, Shard, Stage, guarded
 from iliopsoas.status import InputError, Refused, Verdict
 
@@ -31,7 +33,8 @@ def run(
     """Draw a shard's masks with a tool.
 
     The tool works in a folder of its own, under numbers instead of EIDs; a mask is copied to where
-    `iliopsoas.stages.other` expects it only once it can be read.
+    `iliopsoas.stages.other` expects it only once it can be read. A file that lies there already and
+    that the ledger does not know is kept beside it, as ``NAME.kept``.
 
     Parameters
     ----------
@@ -62,6 +65,12 @@ def run(
         except FileNotFoundError:
             return None
 
+    earlier = Ledger(ledger).rows()
+
+    def drawn_before(task) -> bool:
+        found = size(task.folder)
+        return found is not None and str(earlier.get(task.key, {}).get("bytes")) == str(found)
+
     shard = Shard(
         Stage("tool", after="dixon", size=size),
         manifest,
@@ -75,6 +84,8 @@ def run(
     number = 1 if one_by_one else TOGETHER
     for first in range(0, len(shard.pending), number):
         tasks = shard.pending[first : first + number]
+        for task in tasks:
+            _make_room(set(targets(task.folder).values()), drawn_before(task))
         with tempfile.TemporaryDirectory(prefix="iliopsoas-", dir=scratch) as room:
             start = time.perf_counter()
             done = list(_call(Path(room), tasks, method, patterns, targets, options.time_limit_s))
@@ -93,8 +104,6 @@ def _call(room: Path, tasks, method: dict, patterns: dict, targets, time_limit_s
     outputs.mkdir()
     given = []  # who has an image, with its file and where the masks are to be
     for number, task in enumerate(tasks, 1):
-        for path in targets(task.folder).values():  # of an earlier command, perhaps
-            path.unlink(missing_ok=True)
         known = f"{number:04}", task.instance
         image = inputs / f"{files.subject_name(*known)}.nii.gz"
         loaded = guarded(_give, task.folder, method["contrast"], image)
@@ -122,6 +131,17 @@ def _call(room: Path, tasks, method: dict, patterns: dict, targets, time_limit_s
         if failed and outcome.verdict == Verdict.MASK_MISSING:
             outcome = failed
         yield task, outcome
+
+
+def _make_room(paths, ours: bool) -> None:
+    """Remove masks of an earlier command; what somebody else put there gets another name."""
+    for path in paths:
+        if ours:
+            path.unlink(missing_ok=True)
+        elif path.exists():
+            kept = (path.with_name(f"{path.name}.kept{n or ''}") for n in count())
+            path.rename(next(place for place in kept if not place.exists()))
+            log.warning("a mask that no command here drew was in the way; it is kept as *.kept")
 
 
 def _give(folder: Path, contrast: str, path: Path) -> None:
