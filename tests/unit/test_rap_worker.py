@@ -192,3 +192,17 @@ def test_results_lie_below_the_working_folder(world):
     world.settings["results"] = "/elsewhere/results"
     with pytest.raises(InputError, match="below the working folder"):
         world.worker()
+
+
+def test_all_that_reads_images_or_crops_is_made_where_they_are(world):
+    """The machine that puts shards together has neither."""
+    world.settings["qc"] = {"second_opinion": True}
+    world.settings["run"] = {"keep": "results"}
+    labels = {"left_labels": [1], "right_labels": [2]}
+    world.settings["other_methods"] = [{"name": "tool", "folder": "masks"} | labels]
+    told = WORK + '\nprintf "%s\\n" "$@" >>"$WORLD/targets"'
+    world.worker(command=("bash", "-c", told, "work", "{targets}")).shards(1, 1)
+    targets = (world.folder / "world/targets").read_text().split()
+    for shard in ("r-0001", "r-0002"):
+        for name in ("volumes.tsv", "opinion.tsv", "methods.tsv", "images_removed.json"):
+            assert f"results/shards/{shard}/{name}" in targets

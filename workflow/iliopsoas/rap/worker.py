@@ -35,8 +35,16 @@ from iliopsoas.status import InputError
 from iliopsoas.versions import IMAGE_STAGES, STAGES
 
 COPIES = "zips"  # below the working folder
-# settings of image stages
-SECTIONS = ("dixon", "landmarks", "crops", "segmentation", "volumes", "vertebrae")
+# settings of what is made of a participant's images
+SECTIONS = (
+    "dixon",
+    "landmarks",
+    "crops",
+    "segmentation",
+    "volumes",
+    "vertebrae",
+    "other_methods",
+)
 
 
 class Worker:
@@ -171,10 +179,7 @@ class Worker:
             log.info("shard %s was finished by another machine", name)
             self._forget(name)
             return
-        last = ["volumes.tsv"]
-        if self.settings.run.keep == "results":
-            last.append("images_removed.json")
-        failed = self._run([f"{self.results}/shards/{name}/{file}" for file in last],
+        failed = self._run([f"{self.results}/shards/{name}/{file}" for file in self._last()],
                            meanwhile=lambda: self._send_part(row, sent))  # fmt: skip
         if failed:
             self._send_part(row, sent)
@@ -189,6 +194,16 @@ class Worker:
                           and item.name != f"{name}.{self._key(row)}.whole")  # fmt: skip
         archive.unlink()
         self._forget(name)
+
+    def _last(self) -> list[str]:
+        """What ends a shard: all that reads images or crops, which other machines do not have."""
+        last = {
+            "volumes.tsv": True,
+            "opinion.tsv": self.settings.qc.second_opinion,
+            "methods.tsv": self.settings.other_methods,
+            "images_removed.json": self.settings.run.keep == "results",
+        }
+        return [name for name, wanted in last.items() if wanted]
 
     def _take_up(self, row: dict) -> dict[str, tuple[int, int]]:
         """Unpack what the store has of a shard; returns what need not be sent again."""
@@ -250,6 +265,7 @@ class Worker:
         settings = self.settings.model_dump(mode="json", include=set(SECTIONS))
         for name in ("weights", "batch_size"):
             settings["segmentation"].pop(name)
+        settings["second_opinion"] = self.settings.qc.second_opinion
         versions = {stage: STAGES[stage] for stage in IMAGE_STAGES}
         return files.fingerprint(row["digest"], settings, self._weights, versions)
 
