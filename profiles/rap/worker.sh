@@ -26,4 +26,4 @@ exec python -m iliopsoas.rap "$@" -- \
   snakemake "{targets}" --snakefile "$root/Snakefile" --workflow-profile "$root/profiles/rap" \
   "${force[@]}" --configfile "$2" --config 'run={"copies": "{copies}", "shards_in_work": 1000000000}' --nolock \
   --set-threads "dixon_shard=$cores" "landmarks_shard=$cores" "crops_shard=$cores" \
-  "segment_shard=$cores" "volumes_shard=$cores"
+  "segment_shard=$cores" "volumes_shard=$cores" "opinion_shard=$cores" "other_masks_shard=$cores"

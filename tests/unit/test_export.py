@@ -204,6 +204,19 @@ def test_names_and_sidecars_are_those_of_bids(results):
     assert without_left["LeftVolumeMl"] is None
 
 
+def test_a_manual_mask_is_called_so(results):
+    volumes = files.read_tsv(results / "volumes.tsv")
+    volumes.loc[0, ["network", "weights_sha256"]] = ["manual", None]
+    files.write_tsv(results / "volumes.tsv", volumes)
+    folder = bids(results)
+    manual = {}
+    for path in folder.glob("sub-*/ses-2/anat/*_dseg.json"):
+        manual[path.parts[-4]] = json.loads(path.read_text())["Manual"]
+    assert [name for name, is_so in manual.items() if is_so] == [
+        f"sub-{pseudonyms.read(results)[EIDS[0]]}"
+    ]
+
+
 def test_no_eid_is_in_the_dataset_and_numbers_stay(results):
     folder = bids(results)
     found = privacy.scan_folder(folder, privacy.Cohort(frozenset(EIDS)))

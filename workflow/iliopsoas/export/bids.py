@@ -13,6 +13,7 @@ from iliopsoas import files, grid
 from iliopsoas.logs import log
 from iliopsoas.sampling import pseudonyms
 from iliopsoas.stages import images as stitched
+from iliopsoas.stages.segment import MANUAL
 from iliopsoas.status import Refused, Verdict
 
 BIDS_VERSION = "1.10.0"
@@ -102,7 +103,7 @@ def _of_mask(row, name: str) -> dict:
     about = {
         "Description": f"Left (1) and right (2) iliopsoas muscle, {name}, on the stitched grid",
         "SpatialReference": "orig",
-        "Manual": False,
+        "Manual": name == OWN and row.network == MANUAL,
     }
     if name == OWN:
         about |= {
