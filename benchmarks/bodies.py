@@ -258,8 +258,8 @@ def scan(body: Body, seed: int, noise: float = 0.012, numbers=(1, 2, 3, 4, 5, 6)
         }
         placed = {}
         for name, part in channels.items():
-            placed[name] = np.zeros((len(at), *grid.SHAPE[1::-1]), np.float32)
-            placed[name][:, pad : pad + shape.rows] = np.rint(COUNTS * part).transpose(2, 1, 0)
+            placed[name] = np.zeros((*grid.SHAPE[:2], len(at)), np.float32, order="F")
+            placed[name][:, pad : pad + shape.rows] = np.rint(COUNTS * part)
         slabs.append(
             Slab(
                 number, placed, np.array([*grid.ORIGIN_RAS_MM[:2], low]),

@@ -75,7 +75,7 @@ def published(path: Path) -> dict:
     watch("read")
 
     def image(array, station):
-        made = sitk.GetImageFromArray(array.astype(np.float32))
+        made = sitk.GetImageFromArray(array.T.astype(np.float32))
         made.SetSpacing([float(v) for v in station.spacing])
         x, y, z = station.origin
         made.SetOrigin([-x, y, z])  # x and y as the arrays run; no direction is needed
@@ -87,14 +87,14 @@ def published(path: Path) -> dict:
         corrector.SetMaximumNumberOfIterations([10] * 4)
         inside = sitk.Cast(image(mask, station), sitk.sitkUInt8)
         corrected = corrector.Execute(image(array, station), inside)
-        out = sitk.GetArrayFromImage(corrected)
+        out = sitk.GetArrayFromImage(corrected).T
         return np.divide(array, out, out=np.zeros_like(array), where=out > 0)
 
     ball = ndimage.generate_binary_structure(3, 1)
     for station in stations:
         array = ndimage.median_filter(station.channels["in"], 5, mode="nearest")
         mask = array > 0.1 * np.percentile(array, 97.5)
-        for plane in mask:
+        for plane in mask.T:
             plane[:] = ndimage.binary_fill_holes(ndimage.binary_dilation(plane, iterations=5))
         station.notes["mask"] = ndimage.binary_closing(mask, ball, 5) | mask
         watch("masks of stations")
@@ -119,7 +119,7 @@ def published(path: Path) -> dict:
             grid.SetOrigin((*start, z) if start else (x, y, z))
             made = sitk.Resample(made, grid, sitk.Euler3DTransform(), sitk.sitkBSpline)
             made = sitk.Mask(made, made >= 0)
-        return sitk.GetArrayFromImage(made)
+        return sitk.GetArrayFromImage(made).T
 
     parts = {channel: [] for channel in ("in", "opp", "F", "W")}
     for station in stations:
@@ -128,25 +128,25 @@ def published(path: Path) -> dict:
     watch("resample")
     volumes = {}
     for channel, slabs in parts.items():
-        blend, top = slabs[-1], stations[-1].low + 3.0 * (len(slabs[-1]) - 1)
+        blend, top = slabs[-1], stations[-1].low + 3.0 * (slabs[-1].shape[2] - 1)
         for station, slab in zip(stations[-2::-1], slabs[-2::-1], strict=True):
             n = round((top - station.low) / 3.0) + 1
-            weight = (1 / (1 + np.exp(np.linspace(-5, 5, n))))[:, None, None]
-            both = blend[-n:] * weight + slab[:n] * (1 - weight)
-            blend = np.concatenate([blend[:-n], both, slab[n:]])
-            top = station.low + 3.0 * (len(slab) - 1)
+            weight = 1 / (1 + np.exp(np.linspace(-5, 5, n)))
+            both = blend[..., -n:] * weight + slab[..., :n] * (1 - weight)
+            blend = np.concatenate([blend[..., :-n], both, slab[..., n:]], axis=2)
+            top = station.low + 3.0 * (slab.shape[2] - 1)
         volumes[channel] = blend.astype(np.float32)
     watch("blend")
     whole = stations[0]
     mask = volumes["in"] > 0.1 * np.percentile(volumes["in"], 97.5)
-    for plane in mask:
+    for plane in mask.T:
         plane[:] = ndimage.binary_fill_holes(ndimage.binary_dilation(plane, iterations=5))
     watch("masks of stations")
     field = n4(volumes["in"], mask, whole)
     for channel, values in volumes.items():
         volumes[channel] = np.divide(values, field, out=np.zeros_like(values), where=field > 0)
     watch("bias of the whole")
-    made = sitk.GetImageFromArray(volumes["in"])
+    made = sitk.GetImageFromArray(volumes["in"].T)
     smooth = sitk.CurvatureFlow(made, numberOfIterations=8)
     otsu = sitk.OtsuMultipleThresholds(smooth, numberOfThresholds=4, valleyEmphasis=True)
     sitk.BinaryMorphologicalClosing(otsu > 0, (1, 1, 2))
@@ -199,12 +199,12 @@ def picture(path: Path, output: Path) -> None:
     for station in build_stations(open_scan(path).slices)[::-1]:
         inset = (grid.SHAPE[1] - station.channels["W"].shape[1]) // 2
         first = round((station.low - grid.ORIGIN_RAS_MM[2]) / grid.SLICE_MM)
-        count = round(len(station.channels["W"]) * station.spacing[2] / grid.SLICE_MM)
+        count = round(station.slices * station.spacing[2] / grid.SLICE_MM)
         at = np.arange(count) * grid.SLICE_MM / station.spacing[2]
-        nearest = np.minimum(np.rint(at).astype(int), len(station.channels["W"]) - 1)
+        nearest = np.minimum(np.rint(at).astype(int), station.slices - 1)
         end = min(first + count, grid.SHAPE[2])
         for channel, shown in before.items():
-            plane = station.channels[channel][nearest, row - inset].T
+            plane = station.channels[channel][:, row - inset, nearest]
             shown[:, first:end] = plane[:, : end - first]
     result = process_scan(path)
     after = [np.asarray(image.dataobj)[:, row] for image in (result.water, result.fat)]

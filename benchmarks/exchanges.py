@@ -29,7 +29,7 @@ from scipy import ndimage  # noqa: E402
 
 from iliopsoas import grid  # noqa: E402
 from iliopsoas.config import Dixon  # noqa: E402
-from iliopsoas.dixon import process, stitch  # noqa: E402
+from iliopsoas.dixon import process, stitch, voxels  # noqa: E402
 
 KINDS = ("half", "quarter", "wedge", "ball", "blob", "dome", "arm")
 WIDTHS = (1.0, 1.25, 1.5)
@@ -37,27 +37,26 @@ TARGET = stitch.Target(grid.SHAPE, grid.ORIGIN_RAS_MM)
 
 
 def on_slab(volume, slab, rows: slice):
-    """A volume (x, y, z) of the stitched grid at a slab's slices, (z, y, x)."""
-    count = len(slab.channels["W"])
-    z = (slab.low + slab.spacing[2] * np.arange(count) - grid.ORIGIN_RAS_MM[2]) / grid.SLICE_MM
-    return volume[:, rows, np.clip(np.rint(z), 0, volume.shape[2] - 1).astype(int)].transpose(
-        2, 1, 0
-    )
+    """A volume (x, y, z) of the stitched grid at a slab's slices."""
+    z = slab.low + slab.spacing[2] * np.arange(slab.slices) - grid.ORIGIN_RAS_MM[2]
+    z = np.clip(np.rint(z / grid.SLICE_MM), 0, volume.shape[2] - 1).astype(int)
+    return np.asfortranarray(volume[:, rows, z])
 
 
 def region(kind, body, slab, muscle, rng, ragged):
-    """A region (z, y, x) of one slab; None where the body has none there."""
+    """A region (x, y, z) of one slab; None where the body has none there."""
     shape = muscle.shape
-    z, y, x = np.indices(shape, dtype=np.float32)
+    x, y, z = (axis.T for axis in np.indices(shape[::-1], dtype=np.float32)[::-1])
     z *= slab.spacing[2] / grid.IN_PLANE_MM  # all in voxels in plane
     if ragged:
         for axis in (z, y, x):
-            rough = ndimage.gaussian_filter(rng.standard_normal(shape).astype("f4"), (2, 4, 4))
+            drawn = rng.standard_normal(shape[::-1]).astype("f4")
+            rough = ndimage.gaussian_filter(drawn, (2, 4, 4)).T
             axis += rough / np.abs(rough).max() * 2.7
     middle = (body.hips[11][0] + body.hips[12][0]) / 2
     side = rng.choice((-1, 1))
     beside = (x - middle) * side > rng.normal(0, 3)
-    points = np.argwhere(muscle > 0)
+    points = np.argwhere(muscle.T > 0)[:, ::-1]
     if kind == "half":
         return beside
     if kind == "quarter":
@@ -74,7 +73,7 @@ def region(kind, body, slab, muscle, rng, ragged):
     if not len(points):
         return None
     c = points[rng.integers(len(points))]
-    cz, cy, cx = (float(axis[tuple(c)]) for axis in (z, y, x))
+    cx, cy, cz = (float(axis[tuple(c)]) for axis in (x, y, z))
     if kind == "wedge":
         angle = rng.uniform(0, 2 * np.pi)
         turned = np.arctan2(y - cy, x - cx) - angle
@@ -91,13 +90,10 @@ def judged(slabs, exchanged=None):
     """What the workflow makes of slabs, of which one has a region exchanged."""
     planes = {}
     for slab in slabs:
-        channels = dict(slab.channels)
+        planes[slab.number] = slab.channels
         if exchanged is not None and exchanged[0] == slab.number:
-            fat, water = channels["F"], channels["W"]
-            channels["F"] = np.where(exchanged[1], water, fat)
-            channels["W"] = np.where(exchanged[1], fat, water)
-        planes[slab.number] = channels
-    decided, _, regions = process.undo_exchanges(slabs, planes, TARGET)
+            planes[slab.number] = voxels.exchange(slab.channels, exchanged[1])
+    planes, decided, _, regions = process.undo_exchanges(slabs, planes, TARGET)
     margin = min(decided.confidence.values())
     return planes, margin, regions
 

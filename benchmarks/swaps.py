@@ -33,7 +33,7 @@ BMIS = (16, 17, 18.5, 20, 22, 25, 28, 32, 36, 42, 48, 55)
 def as_read(station) -> Slab:
     """An acquired station as `build_stations` would give it."""
     channels = {
-        channel: np.ascontiguousarray(station.arrays[channel][:, ::-1]).astype(np.float32)
+        channel: station.arrays[channel].T[:, ::-1].astype(np.float32)
         for channel in ("in", "F", "W")
     }
     x, y, z = station.position_lps[0]
@@ -52,9 +52,10 @@ def as_read(station) -> Slab:
 
 def shade(station: Slab, rng) -> None:
     shape = station.channels["W"].shape
-    z, y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), sparse=True,
+                          indexing="ij")  # fmt: skip
     a = rng.normal(0, 0.25, 4).astype(np.float32)
-    field = np.exp(a[0] * z[:, None, None] + a[1] * y[:, None] + a[2] * x + a[3] * x**2)
+    field = np.exp(a[0] * z + a[1] * y + a[2] * x + a[3] * x**2)
     for channel in station.channels:
         station.channels[channel] *= field
 

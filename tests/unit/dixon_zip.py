@@ -77,6 +77,11 @@ def make_stations(numbers=(1, 2, 3, 4, 5, 6), seed=0, noise=6.0, gain=1000.0, ri
     return stations
 
 
+def las(array):
+    """Slices as a volume (x, y, z) of voxel order LAS."""
+    return array.T[:, ::-1]
+
+
 def first_row_lps(rows):
     """LPS y of the first row: slabs of 174 rows start at -194.196, smaller ones are centred."""
     return -194.196 + (174 - rows) / 2 * STEP

@@ -6,6 +6,7 @@ import pytest
 
 from iliopsoas.dixon import exchanges, stitch, swaps
 from iliopsoas.dixon.series import Slab
+from iliopsoas.dixon.voxels import exchange
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,7 @@ def seen():
     stations, planes = [], {}
     for number, arrays in made.items():
         planes[number] = {
-            name: arrays[name][:, ::-1].astype(np.float32) for name in ("in", "F", "W")
+            name: dz.las(arrays[name]).astype(np.float32) for name in ("in", "F", "W")
         }
         step = np.array([dz.STEP, dz.STEP, 4.5])
         origin = np.array([250.0, -191.96, dz.STATIONS[number][3]])
@@ -25,20 +26,11 @@ def seen():
 
 
 def ball(shape, centre, radius_mm):
-    z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
+    x, y, z = np.ogrid[tuple(slice(0, n) for n in shape)]
     return (
-        ((z - centre[0]) * 4.5) ** 2 + ((y - centre[1]) * dz.STEP) ** 2
-        + ((x - centre[2]) * dz.STEP) ** 2
+        ((x - centre[0]) * dz.STEP) ** 2 + ((y - centre[1]) * dz.STEP) ** 2
+        + ((z - centre[2]) * 4.5) ** 2
     ) < radius_mm**2  # fmt: skip
-
-
-def exchanged(channels, where):
-    fat, water = channels["F"], channels["W"]
-    return {
-        "in": channels["in"],
-        "F": np.where(where, water, fat),
-        "W": np.where(where, fat, water),
-    }
 
 
 def look(seen, channels, number=4):
@@ -53,39 +45,38 @@ def test_a_clean_station_has_none(seen):
         assert look(seen, seen[1][number], number) == []
 
 
-@pytest.mark.parametrize(("centre", "radius"), [((20, 80, 150), 17), ((22, 90, 75), 22.5)])
+@pytest.mark.parametrize(("centre", "radius"), [((150, 80, 20), 17), ((75, 90, 22), 22.5)])
 def test_a_ball_is_found_and_mended(seen, centre, radius):
     channels = seen[1][4]
     where = ball(channels["W"].shape, centre, radius)
-    spoiled = exchanged(channels, where)
+    spoiled = exchange(channels, where)
     regions = look(seen, spoiled)
     assert [region.mended for region in regions] == [True]
     assert regions[0].ml == pytest.approx(where.sum() * dz.STEP**2 * 4.5 / 1000, rel=0.1)
     x, y, z = regions[0].centre_mm
-    assert x == pytest.approx(250 - centre[2] * dz.STEP, abs=5)
+    assert x == pytest.approx(250 - centre[0] * dz.STEP, abs=5)
     assert y == pytest.approx(-191.96 + centre[1] * dz.STEP, abs=5)
-    assert z == pytest.approx(-633.75 + 4.5 * centre[0], abs=5)
-    exchanges.mend(spoiled, regions)
-    assert (spoiled["W"] != channels["W"])[where].mean() < 0.05
-    assert (spoiled["W"] != channels["W"])[~where].mean() < 0.0005
+    assert z == pytest.approx(-633.75 + 4.5 * centre[2], abs=5)
+    wrong = exchanges.mend(spoiled, regions)["W"] != channels["W"]
+    assert wrong[where].mean() < 0.05
+    assert wrong[~where].mean() < 0.0005
 
 
 def test_a_wedge_to_the_skin_is_mended(seen):
     channels = seen[1][4]
-    z, y, x = np.indices(channels["W"].shape)
+    x, y, z = np.indices(channels["W"].shape)
     where = (x > 140) & (y > 70) & (z > 15)
-    spoiled = exchanged(channels, where)
-    regions = look(seen, spoiled)
-    exchanges.mend(spoiled, regions)
+    spoiled = exchange(channels, where)
+    mended = exchanges.mend(spoiled, look(seen, spoiled))
     tissue = swaps.foreground(channels["in"]) & where
-    assert (spoiled["W"] != channels["W"])[tissue].mean() < 0.1
+    assert (mended["W"] != channels["W"])[tissue].mean() < 0.1
 
 
 def test_water_as_bright_as_the_fat_around_it_is_no_exchange(seen):
     """Bowel contents: their border alone cannot tell them from exchanged fat."""
     channels = {name: part.copy() for name, part in seen[1][4].items()}
-    fat = ball(channels["W"].shape, (22, 85, 112), 60)
-    water = ball(channels["W"].shape, (22, 85, 112), 25)
+    fat = ball(channels["W"].shape, (112, 85, 22), 60)
+    water = ball(channels["W"].shape, (112, 85, 22), 25)
     rng = np.random.default_rng(0)
     for where, f, w in ((fat, 850.0, 40.0), (water, 40.0, 850.0)):
         channels["F"][where] = f + rng.normal(0, 12, where.sum())

@@ -92,17 +92,17 @@ def test_record_says_what_was_decided(result):
 
 def test_slabs_without_dim_ends_are_left_alone():
     stations = dz.make_stations(numbers=(3,), noise=6.0)
-    signal = stations[3]["in"].astype(np.float32)
+    signal = dz.las(stations[3]["in"]).astype(np.float32)
     profile = end_profile(signal, signal > 200)
     np.testing.assert_allclose(profile, 1, atol=0.03)
 
 
 def test_dim_ends_are_measured():
     stations = dz.make_stations(numbers=(3,), noise=6.0)
-    signal = stations[3]["in"].astype(np.float32)
+    signal = dz.las(stations[3]["in"]).astype(np.float32)
     planted = np.ones(44)
     planted[[0, 1, 2, -3, -2, -1]] = 0.45, 0.72, 0.9, 0.9, 0.72, 0.45
-    signal *= planted[:, None, None].astype(np.float32)
+    signal *= planted.astype(np.float32)
     profile = end_profile(signal, signal > 100)
     np.testing.assert_allclose(profile, planted, atol=0.04)
 

@@ -6,9 +6,9 @@ import pytest
 from iliopsoas.dixon import quality, stitch
 
 
-def disc(shape=(24, 96, 112), radius=40, level=600.0, noise=12.0, seed=0):
+def disc(shape=(112, 96, 24), radius=40, level=600.0, noise=12.0, seed=0):
     rng = np.random.default_rng(seed)
-    y, x = np.ogrid[: shape[1], : shape[2]]
+    x, y, _ = np.ogrid[: shape[0], : shape[1], :1]
     mask = np.broadcast_to((y - 48) ** 2 + (x - 56) ** 2 < radius**2, shape).copy()
     drawn = rng.normal(0, noise, (2, *shape))
     return np.hypot(level * mask + drawn[0], drawn[1]).astype(np.float32), mask
@@ -40,8 +40,8 @@ def test_a_few_voxels_of_noise_in_masked_air_do_not_make_a_clean_scan():
 
 def test_structure_in_tissue_does_not_pass_for_noise():
     signal, mask = disc(noise=12.0)
-    x = np.arange(mask.shape[2])
-    streaks = 300.0 * ((x % 32) < 2)
+    x = np.arange(mask.shape[0])
+    streaks = 300.0 * ((x % 32) < 2)[:, None, None]
     ratio, _ = quality.signal_to_noise(np.where(mask, signal + streaks, 0), mask)
     assert ratio > 25
 
@@ -53,7 +53,7 @@ def test_a_body_inside_the_field_of_view_is_not_cut():
 
 def test_the_side_that_is_cut_is_named_with_its_share():
     _, mask = disc()
-    cut = quality.outline_cut(mask[..., 40:])
+    cut = quality.outline_cut(mask[40:])
     assert cut["right"] > 15
     assert cut["left"] == cut["front"] == cut["back"] == 0
 
@@ -62,16 +62,16 @@ def test_the_side_that_is_cut_is_named_with_its_share():
 def thighs():
     """An even body 300 x 200 mm on the stitched grid, and the height of station 4's middle."""
     target = stitch.Target((224, 174, 370), (250.0, -191.96, -1041.0))
-    signal = np.zeros((370, 174, 224), np.float32)
-    signal[60:300, 42:132, 45:179] = 500.0
+    signal = np.zeros(target.shape, np.float32)
+    signal[45:179, 42:132, 60:300] = 500.0
     return target, signal, signal > 0, -535.0
 
 
 def hole(target, signal, centre_mm, radius_mm):
     x = target.origin[0] - target.spacing[0] * np.arange(224)
     y = target.origin[1] + target.spacing[1] * np.arange(174)
-    distance = (x - centre_mm[0]) ** 2 + (y[:, None] - centre_mm[1]) ** 2
-    signal[distance + (target.z[:, None, None] - centre_mm[2]) ** 2 < radius_mm**2] = 4.0
+    distance = (x[:, None, None] - centre_mm[0]) ** 2 + (y[:, None] - centre_mm[1]) ** 2
+    signal[distance + (target.z - centre_mm[2]) ** 2 < radius_mm**2] = 4.0
 
 
 def test_an_implant_is_found_on_its_side_with_its_volume(thighs):

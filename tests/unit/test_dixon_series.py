@@ -55,8 +55,8 @@ def test_six_stations_in_las(made, slices):
     for station in stations:
         rows, count, thick, low, _ = dz.STATIONS[station.number]
         # rows run to posterior in the files, y to anterior here
-        np.testing.assert_array_equal(station.channels["W"], made[station.number]["W"][:, ::-1])
-        assert station.channels["W"].shape == (count, rows, 224)
+        np.testing.assert_array_equal(station.channels["W"], dz.las(made[station.number]["W"]))
+        assert station.channels["W"].shape == (224, rows, count)
         last_row = -(dz.first_row_lps(rows) + (rows - 1) * dz.STEP)
         np.testing.assert_allclose(station.origin, [250.0, last_row, low])
         np.testing.assert_allclose(station.spacing, [dz.STEP, dz.STEP, thick], rtol=1e-9)
@@ -139,13 +139,13 @@ def test_43_of_44_slices(made, slices):
     stations = build_stations([s for s in slices if s is not gone])
     station = next(s for s in stations if s.number == 3)
     assert station.notes["slices_interpolated"] == ["3:W:21"]
-    assert len(station.channels["W"]) == 44
-    truth = made[3]["W"][:, ::-1].astype(float)
-    error = np.abs(station.channels["W"][20] - truth[20]).mean()
-    neighbour = np.abs(truth[21] - truth[20]).mean()
+    found, truth = station.channels["W"], dz.las(made[3]["W"]).astype(float)
+    assert found.shape == truth.shape
+    error = np.abs(found[..., 20] - truth[..., 20]).mean()
+    neighbour = np.abs(truth[..., 21] - truth[..., 20]).mean()
     assert error < neighbour
     others = np.delete(np.arange(44), 20)
-    np.testing.assert_array_equal(station.channels["W"][others], truth[others])
+    np.testing.assert_array_equal(found[..., others], truth[..., others])
 
 
 def test_two_inner_slices_are_too_many(slices):
@@ -158,7 +158,7 @@ def test_an_outer_slice_missing_in_one_channel_shortens_the_station(slices, end)
     gone = of(slices, 3, "F")[end]
     stations = build_stations([s for s in slices if s is not gone])
     station = next(s for s in stations if s.number == 3)
-    assert {len(a) for a in station.channels.values()} == {43}
+    assert {a.shape[2] for a in station.channels.values()} == {43}
     assert station.notes["slices_trimmed"] == 1
     assert station.low == pytest.approx(-462.75 + (4.5 if end == 0 else 0.0))
 
@@ -179,8 +179,8 @@ def test_of_a_station_acquired_twice_the_newest_wins(made, slices):
     again = later(of(slices, 4), 300.0, 2, "again")
     stations = build_stations(again + slices)
     station = next(s for s in stations if s.number == 4)
-    np.testing.assert_array_equal(station.channels["W"], made[4]["W"][:, ::-1] // 2)
-    np.testing.assert_array_equal(station.channels["F"], made[4]["F"][:, ::-1] // 2)
+    np.testing.assert_array_equal(station.channels["W"], dz.las(made[4]["W"]) // 2)
+    np.testing.assert_array_equal(station.channels["F"], dz.las(made[4]["F"]) // 2)
     assert station.notes["acquisitions"] == 2
 
 
@@ -192,14 +192,14 @@ def test_a_repeat_after_the_table_moved_is_the_same_station(made, slices):
     stations = build_stations(again + slices)
     assert [s.number for s in stations] == [1, 2, 3, 4, 5, 6]
     assert stations[3].low == pytest.approx(dz.STATIONS[4][3] + 25.0)
-    np.testing.assert_array_equal(stations[3].channels["W"], made[4]["W"][:, ::-1] // 2)
+    np.testing.assert_array_equal(stations[3].channels["W"], dz.las(made[4]["W"]) // 2)
 
 
 def test_an_unfinished_repeat_does_not_lend_single_channels(made, slices):
     again = later(of(slices, 4, "F") + of(slices, 4, "in"), 300.0, 2, "again")
     station = next(s for s in build_stations(slices + again) if s.number == 4)
     for channel in ("in", "F", "W"):
-        np.testing.assert_array_equal(station.channels[channel], made[4][channel][:, ::-1])
+        np.testing.assert_array_equal(station.channels[channel], dz.las(made[4][channel]))
 
 
 @pytest.mark.parametrize("gone", [(1,), (6,), (1, 6)])
@@ -256,9 +256,9 @@ def test_unequal_sizes_are_aligned_by_position(slices):
     ]
     a, b = build_stations(small)[2], build_stations(slices)[2]
     assert a.notes["channels_refitted"] == ["F"]
-    inner = np.s_[:, 2:-2, 3:-3]
+    inner = np.s_[3:-3, 2:-2]
     np.testing.assert_allclose(a.channels["F"][inner], b.channels["F"][inner])
-    assert not a.channels["F"][:, :, :3].any()
+    assert not a.channels["F"][:3].any()
 
 
 def test_a_narrow_field_of_view_is_another_body_part(slices):

@@ -37,7 +37,7 @@ def plant(planes, units):
             if unit[0] != str(number):
                 continue
             half = {"": np.s_[:], "left": np.s_[112:], "right": np.s_[:112]}[unit[1:]]
-            fat[..., half], water[..., half] = water[..., half].copy(), fat[..., half].copy()
+            fat[half], water[half] = water[half].copy(), fat[half].copy()
         result[number] = {"in": channels["in"], "F": fat, "W": water}
     return result
 
@@ -62,10 +62,10 @@ def test_planted_swaps_are_found_and_corrected(body, units):
     found = swaps.detect(stations, spoiled, target)
     assert set(found.titles) == set(units)
     assert min(found.confidence.values()) > 0.5
-    assert set(swaps.correct(spoiled, found)) == set(units)
+    corrected = swaps.correct(spoiled, found)
     for number, channels in planes.items():
         for channel in ("F", "W"):
-            wrong = channels[channel] != spoiled[number][channel]
+            wrong = channels[channel] != corrected[number][channel]
             assert wrong.mean() < 0.01  # the column between the legs may be either's
 
 
@@ -75,9 +75,9 @@ def test_shading_common_to_both_channels_changes_nothing(body):
     shaded = {}
     for number, channels in planes.items():
         axes = [np.linspace(-1, 1, n, dtype=np.float32) for n in channels["W"].shape]
-        z, y, x = np.meshgrid(*axes, indexing="ij")
+        x, y, z = np.meshgrid(*axes, indexing="ij")
         a = rng.normal(0, 0.4, 3)
-        field = rng.uniform(0.6, 1.6) * np.exp(a[0] * z + a[1] * y + a[2] * x)
+        field = rng.uniform(0.6, 1.6) * np.exp(a[0] * x + a[1] * y + a[2] * z)
         shaded[number] = {channel: part * field for channel, part in channels.items()}
     found = swaps.detect(stations, plant(shaded, ("2", "5left")), target)
     assert set(found.titles) == {"2", "5left"}
@@ -122,14 +122,13 @@ def test_solve_is_the_best_of_all_assignments():
 
 def test_the_line_between_the_legs_follows_legs_that_lean():
     nz = 40
-    x = np.arange(224)[None, None, :]
-    y = np.arange(174)[None, :, None]
-    middle = (105 + 0.3 * np.arange(nz))[:, None, None]
-    signal = np.zeros((nz, 174, 224), np.float32)
+    x, y, z = np.ogrid[:224, :174, :nz]
+    middle = 105 + 0.3 * z
+    signal = np.zeros((224, 174, nz), np.float32)
     for side in (-1, 1):
         signal += 100.0 * (np.hypot(x - middle - 38 * side, y - 87) < 33)
     line = swaps.leg_midline(signal, signal > 50)
-    np.testing.assert_allclose(line, middle[:, 0, 0], atol=2)
+    np.testing.assert_allclose(line, middle[0, 0], atol=2)
 
 
 @pytest.mark.slow
@@ -141,8 +140,7 @@ def test_real_body_shapes(reference, rim):
     wrong = total = 0
     for folder in sorted((reference / "atlas").glob("0*"))[:10:2]:
         mask = np.asarray(nib.load(folder / "mask.body.nii.gz").dataobj) > 0
-        mask = np.ascontiguousarray(mask.transpose(2, 1, 0))
-        depth = np.stack([ndimage.distance_transform_edt(plane) for plane in mask])
+        depth = np.stack([ndimage.distance_transform_edt(plane) for plane in mask.T]).T
         fat_part = np.clip(rim + 0.5 - depth, 0, 1) * mask
         blobs = ndimage.gaussian_filter(rng.normal(size=mask.shape), 4)
         inside_fat = (blobs > 1.2 * blobs.std()) & (depth > rim + 2)
@@ -152,9 +150,9 @@ def test_real_body_shapes(reference, rim):
         for number, (rows, slices, thick, low, _) in dz.STATIONS.items():
             z = np.clip(np.rint((low + 1041 + thick * np.arange(slices)) / 3).astype(int), 0, 369)
             pad = (174 - rows) // 2
-            noise = rng.normal(0, 8, (4, slices, rows, 224))
-            f = np.hypot(400 * fat[z, pad : 174 - pad] + noise[0], noise[1]).astype(np.float32)
-            w = np.hypot(400 * water[z, pad : 174 - pad] + noise[2], noise[3]).astype(np.float32)
+            noise = rng.normal(0, 8, (4, 224, rows, slices))
+            f = np.hypot(400 * fat[:, pad : 174 - pad, z] + noise[0], noise[1]).astype(np.float32)
+            w = np.hypot(400 * water[:, pad : 174 - pad, z] + noise[2], noise[3]).astype(np.float32)
             y = -191.96429 + pad * dz.STEP
             stations.append(
                 Slab(

@@ -398,7 +398,7 @@ def decided(stations):
     built = build_stations(in_memory(stations))
     target = stitch.choose_target(built)
     planes = process.take_planes(built, target)
-    found, _, regions = process.undo_exchanges(built, planes, target)
+    _, found, _, regions = process.undo_exchanges(built, planes, target)
     record = process._swap_record(found) | exchanges.record(regions)
     return record | process._outline_record(found.masks, built, target)
 

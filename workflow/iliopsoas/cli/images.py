@@ -139,11 +139,11 @@ def _require_magnitudes(role, array) -> None:
 
 
 def _body(arrays, affine):
-    signal = sum(arrays).transpose(2, 1, 0)
-    covered = signal.any(axis=(1, 2))
+    signal = sum(arrays)
+    covered = signal.any(axis=(0, 1))
     mask = body_mask(signal, covered)
     require_body(mask, grid.voxel_ml(affine))
-    body = grid.las_image(mask.transpose(2, 1, 0), affine)
+    body = grid.las_image(mask, affine)
     try:
         on_stitched_grid(body)
     except ValueError as error:

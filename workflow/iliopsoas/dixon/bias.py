@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iliopsoas.dixon.voxels import select
+
 FWHM = 0.15  # published settings
 ITERATIONS = (10, 10, 10, 10)
 BINS = 200
@@ -21,24 +23,34 @@ ORDER = 3
 
 @dataclass
 class BiasField:
-    """A log bias field as B-spline lattices over a volume (z, y, x), one lattice per level."""
+    """A log bias field as B-spline lattices over a volume (x, y, z), one lattice per level."""
 
     shape: tuple
     lattices: list
 
     def evaluate(self, first: int = 0, last: int | None = None) -> np.ndarray:
-        """The multiplicative field, float32 (z, y, x), of slices [first, last)."""
-        last = self.shape[0] if last is None else last
-        total = np.zeros((last - first, *self.shape[1:]), np.float32)
+        """The multiplicative field, float32 (x, y, z), of slices [first, last)."""
+        last = self.shape[2] if last is None else last
+        total = np.zeros((*self.shape[:2], last - first), np.float32, order="F")
         z = np.arange(first, last, dtype=float)
         for lattice in self.lattices:
             spans = [size - ORDER for size in lattice.shape]
             bases = [
-                _basis(z if axis == 0 else np.arange(size, dtype=float), size, spans[axis])
+                _basis(z if axis == 2 else np.arange(size, dtype=float), size, spans[axis])
                 for axis, size in enumerate(self.shape)
             ]
             total += _expand(lattice, bases)
         return np.exp(total, out=total)
+
+    def correct(self, channels: dict) -> dict:
+        """The channels (x, y, z) divided by the field; a few slices at a time keep memory low."""
+        corrected = {name: np.empty_like(values) for name, values in channels.items()}
+        for first in range(0, self.shape[2], 32):
+            part = np.s_[..., first : first + 32]
+            inverse = 1 / self.evaluate(first, min(first + 32, self.shape[2]))
+            for name, values in channels.items():
+                np.multiply(values[part], inverse, out=corrected[name][part])
+        return corrected
 
 
 def estimate(
@@ -52,11 +64,11 @@ def estimate(
 
     Parameters
     ----------
-    image : ndarray (z, y, x)
+    image : ndarray (x, y, z)
         In-phase signal; only positive values inside `mask` are used.
-    mask : ndarray of bool (z, y, x)
+    mask : ndarray of bool (x, y, z)
     shrink : tuple of int
-        Steps along z, y, x; (1, 1, 1) is full resolution.
+        Steps along x, y, z; (1, 1, 1) is full resolution.
     fwhm : float
         Full width at half maximum of the field's histogram, log units.
     iterations : tuple of int
@@ -70,10 +82,9 @@ def estimate(
     shape = image.shape
     values, inside, centres = _shrink(image, mask, shrink)
     inside &= values > 0
-    log_image = np.log(np.where(inside, values, 1.0))
     if not inside.any():
         return BiasField(shape, [np.zeros((ORDER + 1,) * 3)])
-    data = log_image[inside]
+    data = np.log(select(values, inside))
     bias = np.zeros_like(data)
     lattices = []
     for level, most in enumerate(iterations):
@@ -82,13 +93,13 @@ def estimate(
             _basis(at, size, count) for at, size, count in zip(centres, shape, spans, strict=True)
         ]
         fit = _Approximation(bases, inside)
-        lattice = np.zeros([count + ORDER for count in spans])
+        lattice = np.zeros([count + ORDER for count in spans], order="F")
         for _ in range(most):
             uncorrected = data - bias
             residual = uncorrected - sharpen(uncorrected, fwhm)
             update = fit(residual)
             lattice += update
-            step = _expand(update, bases)[inside]
+            step = select(_expand(update, bases), inside)
             bias = bias + step
             change = np.exp(-step)
             if change.std(ddof=1) / change.mean() < TOLERANCE:
@@ -131,12 +142,10 @@ def _basis(at: np.ndarray, size: int, spans: int) -> np.ndarray:
 
 def _expand(lattice: np.ndarray, bases: list) -> np.ndarray:
     """Evaluate a lattice on a grid: sum over control points, axis by axis."""
-    bz, by, bx = (np.asarray(base, np.float32) for base in bases)
-    rows = np.einsum(
-        "abc,ya,xb->yxc", lattice.transpose(1, 2, 0).astype(np.float32), by, bx, optimize=True
-    )
-    flat = bz @ rows.reshape(-1, lattice.shape[0]).T
-    return flat.reshape(len(bz), len(by), len(bx))
+    bx, by, bz = (np.asarray(base, np.float32) for base in bases)
+    rows = np.einsum("abc,yb,xa->yxc", lattice.astype(np.float32), by, bx, optimize=True)
+    flat = bz @ rows.reshape(-1, lattice.shape[2]).T
+    return flat.reshape(len(bz), len(by), len(bx)).T
 
 
 class _Approximation:
@@ -152,23 +161,23 @@ class _Approximation:
         self.cubes = [base**3 for base in bases]
         omega = _gather(inside.astype(float), [base**2 for base in bases])
         self.scale = np.divide(1.0, omega, out=np.zeros_like(omega), where=omega > 1e-12)
-        sz, sy, sx = self.square
-        self.weight = 1.0 / (sz[:, None, None] * sy[:, None] * sx)[inside]
-        self.grid = np.zeros(inside.shape)
+        sx, sy, sz = self.square
+        self.weight = 1.0 / (sz[:, None, None] * sy[:, None] * sx)[inside.T]
+        self.grid = np.zeros(inside.shape, order="F")
 
     def __call__(self, residual: np.ndarray) -> np.ndarray:
-        self.grid[self.inside] = residual * self.weight
+        self.grid.T[self.inside.T] = residual * self.weight
         return _gather(self.grid, self.cubes) * self.scale
 
 
 def _gather(values: np.ndarray, bases: list) -> np.ndarray:
     """Sums over a grid, weighted by a product of one basis per axis."""
-    bz, by, bx = bases
-    nz, ny, nx = values.shape
-    part = values.reshape(-1, nx) @ bx
+    bx, by, bz = bases
+    nx, ny, nz = values.shape
+    part = values.T.reshape(-1, nx) @ bx
     part = bz.T @ part.reshape(nz, -1)
     part = part.reshape(bz.shape[1], ny, bx.shape[1])
-    return np.einsum("ayc,yb->abc", part, by, optimize=True)
+    return np.einsum("cya,yb->abc", part, by, optimize=True)
 
 
 def sharpen(values: np.ndarray, fwhm: float = FWHM) -> np.ndarray:

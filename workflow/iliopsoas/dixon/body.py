@@ -4,10 +4,11 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from iliopsoas.dixon.voxels import select
 from iliopsoas.status import Refused, Verdict
 
 IN_PLANE = np.zeros((3, 3, 3), bool)  # 4-connected within a slice
-IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
+IN_PLANE[..., 1] = ndimage.generate_binary_structure(2, 1)
 
 ENDS = (slice(None, 12), slice(-12, None))
 MOSTLY_ZERO = 0.3
@@ -37,7 +38,7 @@ def _corners(in_phase: np.ndarray) -> list[np.ndarray]:
     if not len(rows):
         return []
     seen = in_phase[:, rows[0] : rows[-1] + 1]
-    return [part[:, :, side] for part in (seen[:, :12], seen[:, -12:]) for side in ENDS]
+    return [part[side] for part in (seen[:, :12], seen[:, -12:]) for side in ENDS]
 
 
 def foreground(in_phase: np.ndarray) -> np.ndarray:
@@ -45,13 +46,13 @@ def foreground(in_phase: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    in_phase : ndarray (z, y, x)
+    in_phase : ndarray (x, y, z)
 
     Returns
     -------
-    ndarray of bool (z, y, x)
+    ndarray of bool (x, y, z)
     """
-    smooth = ndimage.uniform_filter(in_phase, (1, 3, 3), mode="nearest")
+    smooth = ndimage.uniform_filter(in_phase.T, (1, 3, 3), mode="nearest").T
     bright = float(np.percentile(smooth[::2, ::2, ::2], 98))
     threshold = max(4.0 * noise_level(in_phase), 0.06 * bright)
     return fill_slices(smooth > threshold)
@@ -59,9 +60,10 @@ def foreground(in_phase: np.ndarray) -> np.ndarray:
 
 def fill_slices(tissue: np.ndarray) -> np.ndarray:
     """Fill what the background cannot reach from a slice's border (lungs, bowel gas)."""
-    labels, count = ndimage.label(~tissue, IN_PLANE)
+    labels, count = ndimage.label(~tissue.T, IN_PLANE.T)
+    labels = labels.T
     outside = np.zeros(count + 1, bool)
-    for edge in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         outside[edge] = True
     outside[0] = False
     return ~outside[labels]
@@ -72,14 +74,14 @@ def body_mask(in_phase: np.ndarray, covered: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    in_phase : ndarray float32 (z, y, x)
+    in_phase : ndarray float32 (x, y, z)
         Bias-corrected and blended, on the stitched grid.
     covered : ndarray of bool (z,)
         Slices that a station covers.
 
     Returns
     -------
-    ndarray uint8 (z, y, x)
+    ndarray uint8 (x, y, z)
 
     Raises
     ------
@@ -93,24 +95,22 @@ def body_mask(in_phase: np.ndarray, covered: np.ndarray) -> np.ndarray:
     slice by slice, so lungs and bowel are body; arms stay in; largest component; closing;
     the three outermost slices carry no mask.
     """
-    smooth = ndimage.uniform_filter(in_phase, 3, mode="nearest")
-    threshold = lowest_otsu(smooth[covered][::2, ::2, ::2])
+    smooth = ndimage.uniform_filter(in_phase.T, 3, mode="nearest").T
+    slices = np.flatnonzero(covered)
+    threshold = lowest_otsu(smooth.T[slices[::2], ::2, ::2].T)
     mask = fill_slices(smooth > threshold)
-    mask[~covered] = False
-    labels, count = ndimage.label(mask)
+    mask[..., ~covered] = False
+    labels, count = ndimage.label(mask.T)
     if count > 1:
         sizes = np.bincount(labels.ravel())
         sizes[0] = 0
-        mask = labels == sizes.argmax()
-    ball = np.ones((5, 3, 3), bool)
-    ball[[0, -1]] = ndimage.generate_binary_structure(2, 1) & False
-    ball[[0, -1], 1, 1] = True
-    ball[:, [0, 0, 2, 2], [0, 2, 0, 2]] = False
-    padded = np.pad(mask, ((2, 2), (1, 1), (1, 1)), mode="edge")
-    mask = ndimage.binary_closing(padded, ball)[2:-2, 1:-1, 1:-1] | mask
-    slices = np.flatnonzero(covered)
-    mask[slices[:FADED_SLICES]] = False
-    mask[slices[-FADED_SLICES:]] = False
+        mask = (labels == sizes.argmax()).T
+    ball = np.zeros((3, 3, 5), bool)
+    ball[1, :, 1:-1] = ball[:, 1, 1:-1] = ball[1, 1] = True
+    padded = np.pad(mask, ((1, 1), (1, 1), (2, 2)), mode="edge")
+    mask = ndimage.binary_closing(padded.T, ball.T).T[1:-1, 1:-1, 2:-2] | mask
+    mask[..., slices[:FADED_SLICES]] = False
+    mask[..., slices[-FADED_SLICES:]] = False
     return mask.astype(np.uint8)
 
 
@@ -129,7 +129,7 @@ def lowest_otsu(values: np.ndarray, thresholds: int = 4) -> float:
 
     The published code has four. Values above the 99th percentile count as that.
     """
-    values = values[values > 0]
+    values = select(values, values > 0)
     if not values.size:
         return np.inf
     top = float(np.percentile(values, 99))

@@ -14,12 +14,14 @@ their border alone, and no muscle.
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import cg
 
 from iliopsoas.dixon.body import noise_level
+from iliopsoas.dixon.voxels import exchange, select
 
 PURE = 0.5  # balance from which a voxel is one tissue rather than two
 SMOOTH = 0.1  # log in-phase between neighbours of one tissue, at least
@@ -35,7 +37,7 @@ COHESION = 0.02  # of neighbours that say nothing
 ANCHOR = 0.0001  # pull of a voxel towards what is labelled
 RIM = 0.05  # pull of a voxel at the surface towards what the surface says
 ROUNDS = 4
-LEVELS = ((2, 6, 6), (1, 2, 2))  # voxels of a node, coarse to fine
+LEVELS = ((6, 6, 2), (2, 2, 1))  # voxels of a node, coarse to fine
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Region:
     Attributes
     ----------
     station : int
-    where : ndarray of bool (z, y, x)
+    where : ndarray of bool (x, y, z)
     ml : float
         Volume of its tissue.
     centre_mm : tuple
@@ -87,9 +89,9 @@ def find(channels: dict, mask: np.ndarray, surface: np.ndarray, station, target)
     Parameters
     ----------
     channels : dict
-        "in", "F", "W": float32 (z, y, x), whole stations and legs already put right.
-    mask : ndarray of bool (z, y, x)
-    surface : ndarray (z, y, x)
+        "in", "F", "W": float32 (x, y, z), whole stations and legs already put right.
+    mask : ndarray of bool (x, y, z)
+    surface : ndarray (x, y, z)
         What voxels near the surface say of the labels, `Rim.voxels`.
     station, target
         The station, for its number, height and slices; and the grid of rows and columns.
@@ -118,17 +120,14 @@ def find(channels: dict, mask: np.ndarray, surface: np.ndarray, station, target)
         clear = [region.where for region in regions if region.mended]
         if not clear:
             break
-        tissue = tissue.exchanged(np.any(clear, axis=0))
+        tissue = tissue.exchanged(reduce(np.logical_or, clear))
     return sorted(found, key=lambda region: -region.ml)
 
 
-def mend(channels: dict, regions: list[Region]) -> None:
-    """Exchange fat and water back in the regions that are clear, in place."""
+def mend(channels: dict, regions: list[Region]) -> dict:
+    """The channels with fat and water exchanged back in the regions that are clear."""
     clear = [region.where for region in regions if region.mended]
-    if clear:
-        where = np.logical_xor.reduce(clear)
-        fat, water = channels["F"], channels["W"]
-        channels["F"], channels["W"] = np.where(where, water, fat), np.where(where, fat, water)
+    return exchange(channels, reduce(np.logical_xor, clear)) if clear else channels
 
 
 def record(regions: list[Region]) -> dict:
@@ -149,7 +148,7 @@ def record(regions: list[Region]) -> dict:
 
 def _tissue(channels, mask) -> _Tissue:
     fat, water, both = channels["F"], channels["W"], channels["in"]
-    some = both[::2, ::2, ::2][mask[::2, ::2, ::2]]
+    some = select(both[::2, ::2, ::2], mask[::2, ::2, ::2])
     usual = float(np.median(some)) if some.size else 0.0
     total = fat + water
     inside = mask & (np.minimum(total, both) > max(LEAST_SIGNAL * usual, 1e-3))
@@ -170,15 +169,15 @@ def _jumps(tissue: _Tissue, spacing) -> np.ndarray:
     """Jumps between each voxel and its next ones, where both are as dim as water is here."""
     label = np.sign(tissue.balance).astype(np.int8)
     label[np.abs(tissue.balance) < PURE] = 0
-    jumps = np.zeros(label.shape, np.float32)
-    balance, log_in = tissue.balance.ravel(), tissue.log_in.ravel()
+    jumps = np.zeros(label.shape, np.float32, order="F")
+    balance, log_in = tissue.balance.ravel("F"), tissue.log_in.ravel("F")
     middle = None
     for axis in range(3):
         first, second = _neighbours(axis)
-        step = int(np.prod(label.shape[axis + 1 :]))
-        opposite = np.zeros(label.shape, bool)
+        step = int(np.prod(label.shape[:axis]))
+        opposite = np.zeros(label.shape, bool, order="F")
         opposite[first] = label[first] * label[second] < 0
-        at = np.flatnonzero(opposite)
+        at = np.flatnonzero(opposite.ravel("F"))
         at = at[
             (np.abs(log_in[at] - log_in[at + step]) < tissue.smooth)
             & (np.abs(balance[at] + balance[at + step]) < OPPOSITE)
@@ -187,7 +186,7 @@ def _jumps(tissue: _Tissue, spacing) -> np.ndarray:
             continue
         if middle is None:
             middle = _between(tissue, label, spacing)
-        places = np.unravel_index(at, label.shape)
+        places = np.unravel_index(at, label.shape, order="F")
         dim = log_in[at] < middle(places)
         jumps[tuple(place[dim] for place in places)] += 1
     return jumps
@@ -198,23 +197,21 @@ def _between(tissue, label, spacing):
 
     It is the same whichever of the two is called fat.
     """
-    thin = (slice(None, None, 2), slice(None, None, 4), slice(None, None, 4))
-    size = [
-        max(1, round(LEVEL_MM / mm) | 1) for mm in (2 * spacing[2], 4 * spacing[1], 4 * spacing[0])
-    ]
+    steps = (4, 4, 2)
+    thin = tuple(slice(None, None, step) for step in steps)
+    size = [round(LEVEL_MM / (step * mm)) | 1 for step, mm in zip(steps, spacing, strict=True)]
     kind, values = label[thin], tissue.log_in[thin]
     levels = []
     for sign in (1, -1):
         mine = (kind == sign).astype(np.float32)
         usual = float(np.median(values[kind == sign])) if mine.any() else 0.0
-        amount = ndimage.uniform_filter(mine, size) + 1e-3
-        total = ndimage.uniform_filter(mine * (values - usual), size)
+        amount = ndimage.uniform_filter(mine.T, size[::-1]).T + 1e-3
+        total = ndimage.uniform_filter((mine * (values - usual)).T, size[::-1]).T
         levels.append(usual + total / amount)
     middle = (levels[0] + levels[1]) / 2
 
     def at(places):
-        z, y, x = (place // step for place, step in zip(places, (2, 4, 4), strict=True))
-        return middle[z, y, x]
+        return middle[tuple(place // step for place, step in zip(places, steps, strict=True))]
 
     return at
 
@@ -222,7 +219,7 @@ def _between(tissue, label, spacing):
 def _densest(jumps, spacing) -> float:
     """Most jumps in a box."""
     size = [max(1, round(BOX_MM / mm)) for mm in spacing[::-1]]
-    return float(ndimage.uniform_filter(jumps, size, mode="constant").max() * np.prod(size))
+    return float(ndimage.uniform_filter(jumps.T, size, mode="constant").max() * np.prod(size))
 
 
 # -- the regions ---------------------------------------------------------------------------
@@ -233,13 +230,13 @@ def _regions(tissue, surface, spacing) -> list[Region]:
     for block in LEVELS:
         state = _solve(tissue, block, state, surface)
     voxel_ml = float(np.prod(spacing)) / 1000
-    labels, count = ndimage.label(state < 0)
+    labels, count = ndimage.label((state < 0).T)
     sizes = np.bincount(labels.ravel(), minlength=count + 1) * voxel_ml
     regions = []
     for number in np.flatnonzero(sizes > SMALLEST_ML):
         if number == 0:
             continue
-        where = _sharpened(labels == number, tissue)
+        where = _sharpened((labels == number).T, tissue)
         region = _judged(where, tissue, spacing)
         if region is not None:
             regions.append(region)
@@ -253,11 +250,11 @@ def _solve(tissue, block, start, said) -> np.ndarray:
     opposite ones, by the pairs of neighbours between them.
     """
     shape = tissue.inside.shape
-    index = [np.arange(n) // step for n, step in zip(shape, block, strict=True)]
-    counts = [int(part[-1]) + 1 for part in index]
-    number = (index[0][:, None, None] * counts[1] + index[1][:, None]) * counts[2] + index[2]
+    x, y, z = (np.arange(n) // step for n, step in zip(shape, block, strict=True))
+    nx, ny, nz = (int(part[-1]) + 1 for part in (x, y, z))
+    number = ((z[:, None, None] * ny + y[:, None]) * nx + x).T
     number = 2 * number + (tissue.balance > 0)
-    held = np.bincount(number[tissue.inside], minlength=2 * int(np.prod(counts)))
+    held = np.bincount(select(number, tissue.inside), minlength=2 * nx * ny * nz)
     used = np.flatnonzero(held)
     node = np.full(len(held), -1, np.int32)
     node[used] = np.arange(len(used))
@@ -265,12 +262,12 @@ def _solve(tissue, block, start, said) -> np.ndarray:
     held = held[used].astype(float)
 
     rows, columns, weights = [], [], []
-    for axis in range(3):
+    for axis in (2, 1, 0):
         first, second = _neighbours(axis)
         a, b = nodes[first], nodes[second]
         use = (a >= 0) & (b >= 0) & (a != b)
-        rows.append(a[use])
-        columns.append(b[use])
+        rows.append(select(a, use))
+        columns.append(select(b, use))
         weights.append(_alike(tissue, first, second, use))
     rows, columns, weights = map(np.concatenate, (rows, columns, weights))
     size = len(used)
@@ -282,13 +279,14 @@ def _solve(tissue, block, start, said) -> np.ndarray:
     pull = ANCHOR * held
     target = pull.copy()
     near = tissue.inside & (said != 0)
-    force = RIM * np.bincount(nodes[near], np.abs(said[near]), size)
-    target += RIM * np.bincount(nodes[near], said[near], size)
+    at, said = select(nodes, near), select(said, near)
+    force = RIM * np.bincount(at, np.abs(said), size)
+    target += RIM * np.bincount(at, said, size)
     pull = pull + force
     diagonal = degree + pull
-    guess = np.ones(size)
+    guess, at = np.ones(size), select(nodes, tissue.inside)
     if start is not None:
-        guess = np.bincount(nodes[tissue.inside], start[tissue.inside], size) / held
+        guess = np.bincount(at, select(start, tissue.inside), size) / held
     solution, _ = cg(
         sparse.diags(diagonal) - matrix,
         target,
@@ -297,37 +295,35 @@ def _solve(tissue, block, start, said) -> np.ndarray:
         maxiter=300,
         M=sparse.diags(1 / diagonal),
     )
-    state = np.ones(shape, np.float32)
-    state[tissue.inside] = solution[nodes[tissue.inside]]
+    state = np.ones(shape, np.float32, order="F")
+    state.T[tissue.inside.T] = solution[at]
     return state
 
 
 def _alike(tissue, first, second, use) -> np.ndarray:
     """Evidence of neighbours that they are alike (positive) or exchanged (negative)."""
-    step = (tissue.log_in[first][use] - tissue.log_in[second][use]) / (0.7 * tissue.smooth)
-    value = tissue.balance[first][use] * tissue.balance[second][use] * np.exp(-0.5 * step**2)
+    a, b = (select(tissue.log_in[side], use) for side in (first, second))
+    step = (a - b) / (0.7 * tissue.smooth)
+    a, b = (select(tissue.balance[side], use) for side in (first, second))
+    value = a * b * np.exp(-0.5 * step**2)
     value[(value < 0) & (value > -0.15)] = 0  # voxels of two tissues
     return value
 
 
 def _sharpened(where, tissue, rounds: int = 6) -> np.ndarray:
     """The region with its border moved, by up to three voxels, to where the jump is."""
-    box = ndimage.find_objects(where.astype(np.uint8))[0]
-    box = tuple(
-        slice(max(part.start - 4, 0), min(part.stop + 4, size))
-        for part, size in zip(box, where.shape, strict=True)
-    )
+    box = _box(where, (4, 4, 4))
     part = _Tissue(tissue.inside[box], tissue.balance[box], tissue.log_in[box], tissue.smooth)
     inner = where[box]
-    band = ndimage.binary_dilation(inner, iterations=3) & part.inside
-    band &= ~ndimage.binary_erosion(inner, iterations=3, border_value=1)
+    band = ndimage.binary_dilation(inner.T, iterations=3).T & part.inside
+    band &= ~ndimage.binary_erosion(inner.T, iterations=3, border_value=1).T
     state = np.where(inner, -1.0, 1.0).astype(np.float32) * part.inside
     pairs = []
-    for axis in range(3):
+    for axis in (2, 1, 0):
         first, second = _neighbours(axis)
         both = part.inside[first] & part.inside[second]
-        weight = np.zeros(both.shape, np.float32)
-        weight[both] = _alike(part, first, second, both) + 0.02
+        weight = np.zeros(both.shape, np.float32, order="F")
+        weight.T[both.T] = _alike(part, first, second, both) + 0.02
         pairs.append((first, second, weight))
     for _ in range(rounds):
         total = np.zeros_like(state)
@@ -336,10 +332,18 @@ def _sharpened(where, tissue, rounds: int = 6) -> np.ndarray:
             total[second] += weight * state[first]
         state = np.where(band & (total != 0), np.sign(total), state)
     inner = state < 0
-    inner |= ndimage.binary_closing(inner, iterations=2) & ~part.inside  # holes of no tissue
-    result = np.zeros(where.shape, bool)
+    inner |= ndimage.binary_closing(inner.T, iterations=2).T & ~part.inside  # holes of no tissue
+    result = np.zeros(where.shape, bool, order="F")
     result[box] = inner
     return result
+
+
+def _box(where, margin) -> tuple:
+    """Slices of the box around a region, wider by `margin` voxels along x, y, z."""
+    found = ndimage.find_objects(where.T.astype(np.uint8))[0][::-1]
+    return tuple(
+        slice(max(part.start - n, 0), part.stop + n) for part, n in zip(found, margin, strict=True)
+    )
 
 
 def _judged(where, tissue, spacing) -> Region | None:
@@ -353,16 +357,17 @@ def _judged(where, tissue, spacing) -> Region | None:
         first, second = _neighbours(axis)
         border = where[first] != where[second]
         border &= tissue.inside[first] & tissue.inside[second]
-        a, b = tissue.balance[first][border], tissue.balance[second][border]
-        step = np.abs(tissue.log_in[first][border] - tissue.log_in[second][border])
+        a, b = (select(tissue.log_in[side], border) for side in (first, second))
+        step = np.abs(a - b)
+        a, b = (select(tissue.balance[side], border) for side in (first, second))
         pure = (step < tissue.smooth) & (np.abs(a) > PURE) & (np.abs(b) > PURE)
         jumps += int((pure & (a * b < 0)).sum())
         goes_on += int((pure & (a * b > 0)).sum())
     share = jumps / max(jumps + goes_on, 1)
     if jumps < DOUBTFUL_FACETS or share < DOUBTFUL_SHARE or not _is_dim(held, tissue, spacing):
         return None
-    z, y, x = (float(axis.mean()) for axis in np.nonzero(held))
-    place = tuple(at * mm for at, mm in zip((x, y, z), spacing, strict=True))
+    middle = [float(axis.mean()) for axis in np.nonzero(held.T)[::-1]]
+    place = tuple(at * mm for at, mm in zip(middle, spacing, strict=True))
     clear = jumps >= CLEAR_FACETS and share >= CLEAR_SHARE
     return Region(0, where, ml, place, jumps, share, clear)
 
@@ -372,16 +377,12 @@ def _is_dim(held, tissue, spacing) -> bool:
     fat = held & (tissue.balance > PURE)
     if fat.sum() < max(50, 0.03 * held.sum()):
         return False
-    size = [max(1, round(20.0 / mm)) for mm in spacing[::-1]]
-    box = ndimage.find_objects(held.astype(np.uint8))[0]
-    box = tuple(
-        slice(max(part.start - n, 0), part.stop + n) for part, n in zip(box, size, strict=True)
-    )
+    box = _box(held, [max(1, round(20.0 / mm)) for mm in spacing])
     around = tissue.inside[box] & ~held[box]
     log_in, balance = tissue.log_in[box], tissue.balance[box]
-    water, other = log_in[around & (balance < -PURE)], log_in[around & (balance > PURE)]
-    dim = float(np.median(tissue.log_in[fat]))
+    water, other = (select(log_in, around & kind) for kind in (balance < -PURE, balance > PURE))
+    dim = float(np.median(select(tissue.log_in, fat)))
     if len(water) < 50 or len(other) < 50:
-        bright = tissue.log_in[held & (tissue.balance < -PURE)]
+        bright = select(tissue.log_in, held & (tissue.balance < -PURE))
         return len(bright) >= 50 and dim < float(np.median(bright)) - 0.2
     return abs(dim - float(np.median(water))) < abs(dim - float(np.median(other)))

@@ -84,55 +84,63 @@ def process_scan(
     watch = _Watch()
     scan = open_scan(path, limits)
     watch("read")
-    stations = build_stations(scan.slices, oblique_tolerance)
-    target = stitch.choose_target(stations)
-    weights = stitch.station_weights(stations, target)
-    record = _record(scan, stations, target)
-    del scan
-    planes = take_planes(stations, target)
-    stations = [replace(station, channels={}) for station in stations]
+    acquired = build_stations(scan.slices, oblique_tolerance)
+    target = stitch.choose_target(acquired)
+    weights = stitch.station_weights(acquired, target)
+    reading = _reading_record(scan, acquired, target)
+    planes = take_planes(acquired, target)
+    stations = [replace(station, channels={}) for station in acquired]
+    del scan, acquired  # a whole scan in memory each
     watch("stations")
 
-    decided, record["swaps_corrected"], regions = undo_exchanges(stations, planes, target)
+    planes, decided, corrected, regions = undo_exchanges(stations, planes, target)
     swaps.require_certain(decided, swap_margin)
-    record |= exchanges.record(regions) | _swap_record(decided)
     watch("swaps")
 
-    record |= _outline_record(decided.masks, stations, target)
-    record |= _correct_stations(stations, planes, bias_shrink)
+    outline = _outline_record(decided.masks, stations, target)
+    planes, shading = _correct_stations(stations, planes, bias_shrink)
     watch("bias of stations")
 
     gains, seams = _match_gains(stations, planes, weights, target)
-    record |= seams
-    volumes = {}
     scaled = [w * g for w, g in zip(weights, gains, strict=True)]
-    for channel in (IN, FAT, WATER):
-        parts = [planes[station.number].pop(channel) for station in stations]
-        volumes[channel] = stitch.stack(parts, stations, scaled, target)
-        del parts
+    volumes = {
+        c: stitch.stack([planes[s.number][c] for s in stations], stations, scaled, target)
+        for c in (IN, FAT, WATER)
+    }
+    del planes
     watch("resample and blend")
 
     covered = np.sum(weights, axis=0) > 0
-    foreground = body.foreground(volumes[IN])
-    foreground[~covered] = False
+    foreground = body.foreground(volumes[IN]) & covered
     shrink = _blocks(bias_shrink, target.spacing)
-    _correct(volumes, bias.estimate(volumes[IN], foreground, shrink))
+    volumes = bias.estimate(volumes[IN], foreground, shrink).correct(volumes)
     watch("bias of the whole")
 
     mask = body.body_mask(volumes[IN], covered)
-    record["body_litres"] = round(body.require_body(mask, grid.voxel_ml(target.affine)), 3)
-    record["coverage"] = round(float(covered.mean()), 4)
-    record |= _void_record(volumes[IN], mask, target, stations)
+    litres = body.require_body(mask, grid.voxel_ml(target.affine))
+    voids = _void_record(volumes[IN], mask, target, stations)
     watch("body mask")
 
     images, scaling = _images(volumes, mask, target)
-    record |= scaling
     further = {}
     if "in_phase" in contrasts:
         further["in_phase"] = _image(volumes[IN], scaling["intensity_scale"], target)
     if "fat_fraction" in contrasts:
         further["fat_fraction"] = fat_fraction(*images)
     watch("output")
+    record = {
+        **reading,
+        "swaps_corrected": corrected,
+        **exchanges.record(regions),
+        **_swap_record(decided),
+        **outline,
+        **shading,
+        **seams,
+        "body_litres": round(litres, 3),
+        "coverage": round(float(covered.mean()), 4),
+        **voids,
+        **scaling,
+    }
     return DixonResult(*images, record=record, contrasts=further, seconds=watch.seconds)
 
 
@@ -171,26 +179,28 @@ def _rounded(value, digits):
 
 
 def _blocks(shrink: int, spacing) -> tuple:
-    """Block sizes (z, y, x) that are about as long in every direction."""
-    return max(1, round(shrink * grid.IN_PLANE_MM / float(spacing[2]))), shrink, shrink
+    """Block sizes (x, y, z) that are about as long in every direction."""
+    return shrink, shrink, max(1, round(shrink * grid.IN_PLANE_MM / float(spacing[2])))
 
 
 def take_planes(stations: list[Slab], target: stitch.Target) -> dict:
     """Every station's channels on the target's rows and columns: number -> channel -> array."""
-    planes = {}
-    for station in stations:
-        planes[station.number] = channels = {}
-        for channel in (IN, FAT, WATER):
-            array = stitch.place_in_plane(station.channels[channel], station, target)
-            channels[channel] = np.maximum(array, 0)
-    return planes
+    return {
+        station.number: {
+            channel: np.maximum(stitch.place_in_plane(values, station, target), 0)
+            for channel, values in station.channels.items()
+        }
+        for station in stations
+    }
 
 
 def undo_exchanges(stations, planes: dict, target) -> tuple:
-    """Exchange fat and water back, in place: whole stations, sides and legs, then regions.
+    """Exchange fat and water back: whole stations, sides and legs, then regions.
 
     Returns
     -------
+    planes : dict
+        As given, put right.
     decided : swaps.Swaps
         Weighed again where a region was put right: the evidence is another one then.
     corrected : list of str
@@ -198,18 +208,20 @@ def undo_exchanges(stations, planes: dict, target) -> tuple:
     regions : list of exchanges.Region
     """
     decided = swaps.detect(stations, planes, target)
-    corrected = swaps.correct(planes, decided)
-    regions = []
+    corrected, regions = decided.titles, []
+    planes = swaps.correct(planes, decided)
+    mended = {}
     for station in stations:
         channels, mask = planes[station.number], decided.masks[station.number]
         surface = decided.rims[station.number].voxels(mask.shape, decided.swapped)
         found = exchanges.find(channels, mask, surface, station, target)
-        exchanges.mend(channels, found)
+        mended[station.number] = exchanges.mend(channels, found)
         regions += found
     if any(region.mended for region in regions):
-        decided = swaps.detect(stations, planes, target)
-        corrected = sorted(set(corrected) ^ set(swaps.correct(planes, decided)))
-    return decided, corrected, regions
+        decided = swaps.detect(stations, mended, target)
+        mended = swaps.correct(mended, decided)
+        corrected = sorted(set(corrected) ^ set(decided.titles))
+    return mended, decided, corrected, regions
 
 
 def _swap_record(decided: swaps.Swaps) -> dict:
@@ -222,9 +234,9 @@ def _swap_record(decided: swaps.Swaps) -> dict:
     return record
 
 
-def _correct_stations(stations, planes: dict, bias_shrink: int) -> dict:
-    """Correct slab ends and shading of every station, in place; returns their record."""
-    record, ratios = {}, []
+def _correct_stations(stations, planes: dict, bias_shrink: int) -> tuple[dict, dict]:
+    """Planes without the slab ends and shading of every station, and their record."""
+    corrected, record, ratios = {}, {}, []
     for station in stations:
         channels, number = planes[station.number], station.number
         mask = body.foreground(channels[IN])
@@ -233,12 +245,12 @@ def _correct_stations(stations, planes: dict, bias_shrink: int) -> dict:
         record[f"snr_from_{number}"] = source
         ratios += [] if ratio is None else [ratio]
         ends = slab_ends.end_profile(channels[IN], mask)
-        for channel in (IN, FAT, WATER):
-            channels[channel] /= ends[:, None, None]
+        level = {channel: values / ends for channel, values in channels.items()}
         record[f"slab_ends_{number}"] = [round(float(ends[0]), 3), round(float(ends[-1]), 3)]
-        _correct(channels, bias.estimate(channels[IN], mask, _blocks(bias_shrink, station.spacing)))
+        field_ = bias.estimate(level[IN], mask, _blocks(bias_shrink, station.spacing))
+        corrected[number] = field_.correct(level)
     record["snr"] = _rounded(min(ratios), 2) if ratios else None
-    return record
+    return corrected, record
 
 
 def _outline_record(masks: dict, stations, target) -> dict:
@@ -270,17 +282,6 @@ def _void_record(in_phase, mask, target, stations) -> dict:
     ]
     record["void_ml"] = max(record["void_ml_left"], record["void_ml_right"])
     return record
-
-
-def _correct(channels: dict, field_: bias.BiasField) -> None:
-    """Divide every channel by the field, in place; slice by slice keeps memory low."""
-    depth = len(channels[IN])
-    for first in range(0, depth, 32):
-        last = min(first + 32, depth)
-        inverse = field_.evaluate(first, last)
-        np.reciprocal(inverse, out=inverse)
-        for channel in (IN, FAT, WATER):
-            channels[channel][first:last] *= inverse
 
 
 def _match_gains(stations, planes, weights, target) -> tuple[list[float], dict]:
@@ -324,7 +325,7 @@ def _match_gains(stations, planes, weights, target) -> tuple[list[float], dict]:
 
 
 def _images(volumes: dict, mask: np.ndarray, target: stitch.Target) -> tuple[tuple, dict]:
-    """int16 images in scanner units.
+    """Water, fat and body: int16 images in scanner units, and the mask.
 
     Scanner values fit (12 bits). Where corrected values would not, or where a rescaled
     series would lose its steps to rounding, both channels are multiplied by one power of
@@ -341,20 +342,19 @@ def _images(volumes: dict, mask: np.ndarray, target: stitch.Target) -> tuple[tup
         "intensity_scale": scale,
         "intensities_clipped": bool(highest * scale > 32_767),
     }
-    images = [_image(volumes.pop(channel), scale, target) for channel in (WATER, FAT)]
-    images.append(grid.las_image(mask.transpose(2, 1, 0), target.affine))
-    return tuple(images), record
+    water, fat = (_image(volumes[channel], scale, target) for channel in (WATER, FAT))
+    return (water, fat, grid.las_image(mask, target.affine)), record
 
 
 def _image(values: np.ndarray, scale: float, target: stitch.Target) -> nib.Nifti1Image:
-    """A stitched volume as image; `values` is used up."""
-    values *= scale
+    """A stitched volume as image."""
+    values = values * scale
     np.rint(values, out=values)
     np.clip(values, 0, 32_767, out=values)
-    return grid.las_image(values.astype(np.int16).transpose(2, 1, 0), target.affine)
+    return grid.las_image(values.astype(np.int16), target.affine)
 
 
-def _record(scan, stations: list[Slab], target: stitch.Target) -> dict:
+def _reading_record(scan, stations: list[Slab], target: stitch.Target) -> dict:
     found = [station.number for station in stations]
     return {
         "stations_found": found,

@@ -5,6 +5,7 @@ from scipy import ndimage
 
 from iliopsoas.dixon.body import masked_air, noise_level
 from iliopsoas.dixon.stitch import Target
+from iliopsoas.dixon.voxels import select
 
 QUIET_SHARE = 25  # percentile of patches: those without an edge in them
 PATCH = 8  # voxels
@@ -32,7 +33,7 @@ def signal_to_noise(in_phase: np.ndarray, mask: np.ndarray) -> tuple[float | Non
     noise = noise_level(in_phase) if source == "air" else tissue_noise(in_phase, mask)
     if not noise:
         return None, None
-    return float(np.median(in_phase[mask]) / noise), source
+    return float(np.median(select(in_phase, mask)) / noise), source
 
 
 def tissue_noise(in_phase: np.ndarray, mask: np.ndarray) -> float | None:
@@ -41,16 +42,16 @@ def tissue_noise(in_phase: np.ndarray, mask: np.ndarray) -> float | None:
     Patch by patch, of which the quiet ones count: an upper bound of the noise, since no
     tissue is quite even. None where there is too little tissue.
     """
-    some = slice(1, -1, 3)
+    some = np.s_[..., 1:-1:3]
     values, inside = in_phase[some].astype(np.float32), mask[some]
-    bend = values[..., 1:-1] - (values[..., :-2] + values[..., 2:]) / 2
-    whole = inside[..., 1:-1] & inside[..., :-2] & inside[..., 2:]
-    depth, ny, nx = (n - n % PATCH if axis else n for axis, n in enumerate(bend.shape))
-    shape = (depth, ny // PATCH, PATCH, nx // PATCH, PATCH)
-    full = whole[:, :ny, :nx].reshape(shape).all(axis=(2, 4))
+    bend = values[1:-1] - (values[:-2] + values[2:]) / 2
+    whole = inside[1:-1] & inside[:-2] & inside[2:]
+    nx, ny = (n - n % PATCH for n in bend.shape[:2])
+    shape = (PATCH, nx // PATCH, PATCH, ny // PATCH, bend.shape[2])
+    full = whole[:nx, :ny].reshape(shape, order="F").all(axis=(0, 2))
     if full.sum() < 50:
         return None
-    power = (bend[:, :ny, :nx] ** 2).reshape(shape).mean(axis=(2, 4))[full]
+    power = (bend[:nx, :ny] ** 2).reshape(shape, order="F").mean(axis=(0, 2))[full]
     return float(np.sqrt(np.percentile(power, QUIET_SHARE) / 1.5))
 
 
@@ -59,7 +60,7 @@ def outline_cut(mask: np.ndarray) -> dict:
 
     Parameters
     ----------
-    mask : ndarray of bool (z, y, x)
+    mask : ndarray of bool (x, y, z)
         Tissue of a station on rows that it covers.
 
     Returns
@@ -70,10 +71,10 @@ def outline_cut(mask: np.ndarray) -> dict:
     """
     if not mask.any():
         return {}
-    outline = sum(int(np.count_nonzero(np.diff(mask, axis=axis))) for axis in (1, 2))
+    outline = sum(int(np.count_nonzero(np.diff(mask, axis=axis))) for axis in (0, 1))
     cut = {
-        "right": int(mask[..., :EDGE_COLUMNS].any(axis=2).sum()),
-        "left": int(mask[..., -EDGE_COLUMNS:].any(axis=2).sum()),
+        "right": int(mask[:EDGE_COLUMNS].any(axis=0).sum()),
+        "left": int(mask[-EDGE_COLUMNS:].any(axis=0).sum()),
         "back": int(mask[:, :2].any(axis=1).sum()),
         "front": int(mask[:, -2:].any(axis=1).sum()),
     }
@@ -86,9 +87,9 @@ def hip_voids(in_phase: np.ndarray, mask: np.ndarray, target: Target, height: fl
 
     Parameters
     ----------
-    in_phase : ndarray (z, y, x)
+    in_phase : ndarray (x, y, z)
         On the stitched grid.
-    mask : ndarray of bool (z, y, x)
+    mask : ndarray of bool (x, y, z)
         Body, voids filled.
     target : Target
     height : float
@@ -101,26 +102,26 @@ def hip_voids(in_phase: np.ndarray, mask: np.ndarray, target: Target, height: fl
         whose core is more than `VOID_RADIUS_MM` from anything that gives signal.
     """
     result = {"left": (0.0, None), "right": (0.0, None)}
-    step = np.array(target.spacing[::-1])
+    step = np.array(target.spacing)
     levels = np.flatnonzero(
         (target.z >= height + HIP_HEIGHTS_MM[0]) & (target.z <= height + HIP_HEIGHTS_MM[1])
     )
     if not len(levels):
         return result
-    part = slice(levels[0], levels[-1] + 1)
+    part = np.s_[..., levels[0] : levels[-1] + 1]
     body, signal = mask[part] > 0, in_phase[part]
     if not body.any():
         return result
-    _, y, x = (places.mean() for places in np.nonzero(body))
-    dark = body & (signal < VOID * np.median(signal[body]))
-    aside = (np.arange(mask.shape[2]) - x) * step[2]
+    _, y, x = (places.mean() for places in np.nonzero(body.T))
+    dark = body & (signal < VOID * np.median(select(signal, body)))
+    aside = (np.arange(mask.shape[0]) - x) * step[0]
     deep = np.abs((np.arange(mask.shape[1]) - y) * step[1]) < HIP_DEPTH_MM
     for side, away in (("left", aside), ("right", -aside)):
         columns = (away > HIP_ASIDE_MM[0]) & (away < HIP_ASIDE_MM[1])
-        here = dark & columns & deep[:, None]
+        here = (dark & columns[:, None, None] & deep[:, None]).T  # (z, y, x) in what follows
         if not here.any():
             continue
-        core = ndimage.distance_transform_edt(here, sampling=step) > VOID_RADIUS_MM
+        core = ndimage.distance_transform_edt(here, sampling=step[::-1]) > VOID_RADIUS_MM
         labels, count = ndimage.label(here)
         sizes = np.bincount(labels.ravel(), minlength=count + 1)
         with_core = np.unique(labels[core])
@@ -129,9 +130,9 @@ def hip_voids(in_phase: np.ndarray, mask: np.ndarray, target: Target, height: fl
         largest = max(with_core, key=lambda number: sizes[number])
         k, j, i = (float(places.mean()) for places in np.nonzero(labels == largest))
         place = (
-            target.origin[0] - i * step[2],
+            target.origin[0] - i * step[0],
             target.origin[1] + j * step[1],
-            target.origin[2] + (k + part.start) * step[0],
+            target.origin[2] + (k + levels[0]) * step[2],
         )
         result[side] = (float(sizes[largest] * np.prod(step)) / 1000, place)
     return result
@@ -142,7 +143,7 @@ def seam_difference(lower: np.ndarray, upper: np.ndarray, weight: np.ndarray) ->
 
     Parameters
     ----------
-    lower, upper : ndarray (slices, y, x)
+    lower, upper : ndarray (x, y, slices)
         The stations' in-phase signal in the overlapping slices.
     weight : ndarray (slices,)
         Weight of the lower station; slices where both count decide.
@@ -155,15 +156,15 @@ def seam_difference(lower: np.ndarray, upper: np.ndarray, weight: np.ndarray) ->
     """
     shared = np.minimum(weight, 1 - weight)
     middle = shared >= min(0.05, shared.max())
-    a, b = lower[middle], upper[middle]
+    a, b = lower[..., middle], upper[..., middle]
     bright = np.minimum(a, b)
-    positive = bright[bright > 0]
+    positive = select(bright, bright > 0)
     if positive.size < 1000:
         return None
     tissue = bright > 0.25 * np.percentile(positive, 95)
     if tissue.sum() < 1000:
         return None
-    ratio = np.log(a[tissue] / b[tissue])
+    ratio = np.log(select(a, tissue) / select(b, tissue))
     gain = float(np.median(ratio))
     return {"log_gain": gain, "residual": float(np.median(np.abs(ratio - gain)))}
 
@@ -174,7 +175,7 @@ def seam_agreement(lower, upper, weight: np.ndarray) -> float | None:
     Parameters
     ----------
     lower, upper : (ndarray, ndarray)
-        Water and fat (slices, y, x) of each station in the overlapping slices.
+        Water and fat (x, y, slices) of each station in the overlapping slices.
     weight : ndarray (slices,)
         Weight of the lower station; slices where both count decide.
 
@@ -187,17 +188,17 @@ def seam_agreement(lower, upper, weight: np.ndarray) -> float | None:
     """
     shared = np.minimum(weight, 1 - weight)
     middle = shared >= min(0.05, shared.max())
-    totals = [water[middle] + fat[middle] for water, fat in (lower, upper)]
+    totals = [water[..., middle] + fat[..., middle] for water, fat in (lower, upper)]
     tissue = np.ones(totals[0].shape, bool)
     for total in totals:
-        positive = total[total > 0]
+        positive = select(total, total > 0)
         if positive.size < 1000:
             return None
         tissue &= total > 0.25 * np.percentile(positive, 95)
     if tissue.sum() < 1000:
         return None
     shares = [
-        water[middle][tissue] / total[tissue]
+        select(water[..., middle], tissue) / select(total, tissue)
         for (water, _), total in zip((lower, upper), totals, strict=True)
     ]
     if min(share.std() for share in shares) == 0:

@@ -18,6 +18,8 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
+from iliopsoas.dixon.voxels import select
+
 TILE = 16  # voxels; patch by patch, so that no thick part outvotes the rest
 SLICE_EVERY_MM = 9.0
 DEPTHS = 12  # voxels (27 mm)
@@ -37,7 +39,7 @@ class Rim:
     Attributes
     ----------
     pieces : list of tuple
-        (unit, slice, voxels near the surface (y, x), evidence (tiles,), weight (tiles,)): the
+        (unit, slice, voxels near the surface (x, y), evidence (tiles,), weight (tiles,)): the
         evidence that the channels are labelled as they are, -0.5 to 0.5, weight 0 where
         nothing is seen.
     """
@@ -60,12 +62,12 @@ class Rim:
         return found
 
     def voxels(self, shape: tuple, swapped: dict) -> np.ndarray:
-        """Evidence of voxels near the surface once `swapped` units are put right, (z, y, x)."""
-        result = np.zeros(shape, np.float32)
-        tile, _ = _tiles(*shape[1:])
+        """Evidence of voxels near the surface once `swapped` units are put right, (x, y, z)."""
+        result = np.zeros(shape, np.float32, order="F")
+        tile, _ = _tiles(*shape[:2])
         for unit, level, where, value, _ in self.pieces:
             sign = -1 if swapped[unit] else 1
-            result[level] += sign * np.where(where, value[tile], 0)
+            result[..., level] += sign * np.where(where, value[tile], 0)
         return result
 
 
@@ -75,35 +77,33 @@ def rim_of(channels: dict, mask: np.ndarray, halves: dict, spacing_z: float) -> 
     Parameters
     ----------
     channels : dict
-        "F", "W": float32 (z, y, x), 2.23 mm in plane.
-    mask : ndarray of bool (z, y, x)
+        "F", "W": float32 (x, y, z), 2.23 mm in plane.
+    mask : ndarray of bool (x, y, z)
     halves : dict
-        Unit -> bool (z, x): its columns in every slice.
+        Unit -> bool (x, z): its columns in every slice.
     spacing_z : float
         Millimetres between slices.
     """
-    nz, ny, nx = mask.shape
-    step = max(1, round(SLICE_EVERY_MM / spacing_z))
-    tile, tiles = _tiles(ny, nx)
     rim = Rim()
-    for k in range(3, max(nz - 3, 4), step):
-        if k >= nz or not mask[k].any():
-            continue
+    tile, tiles = _tiles(*mask.shape[:2])
+    for k in _levels(mask, spacing_z):
         # where the field of view cuts through the body is no skin
-        padded = np.pad(mask[k], DEPTHS + 4, mode="edge")
-        depth = ndimage.distance_transform_edt(padded)
+        padded = np.pad(mask[..., k], DEPTHS + 4, mode="edge")
+        depth = ndimage.distance_transform_edt(padded.T).T
         depth = depth[DEPTHS + 4 : -DEPTHS - 4, DEPTHS + 4 : -DEPTHS - 4]
         layer = np.ceil(depth - 0.5).astype(int)
         near = (depth > 0) & (layer <= DEPTHS + 4)
         for unit, half in halves.items():
-            where = near & half[k][None, :]
+            where = near & half[:, k, None]
             if not where.any():
                 continue
-            index = tile[where] * (DEPTHS + 4) + layer[where].clip(1) - 1
+            index = select(tile, where) * (DEPTHS + 4) + select(layer, where).clip(1) - 1
             size = tiles * (DEPTHS + 4)
             shape = (tiles, DEPTHS + 4)
-            fat = np.bincount(index, channels["F"][k][where], size).reshape(shape)
-            water = np.bincount(index, channels["W"][k][where], size).reshape(shape)
+            fat, water = (
+                np.bincount(index, select(channels[name][..., k], where), size).reshape(shape)
+                for name in ("F", "W")
+            )
             count = np.bincount(index, minlength=size).reshape(shape)
             rim.pieces.append((unit, k, where, *judge(fat, water, count)))
     return rim
@@ -122,21 +122,19 @@ def brightness_evidence(channels: dict, mask: np.ndarray, halves: dict, spacing_
     -----
     Fat and water of one tile (36 mm) share the shading.
     """
-    nz, ny, nx = mask.shape
-    step = max(1, round(SLICE_EVERY_MM / spacing_z))
-    tile, tiles = _tiles(ny, nx)
+    tile, tiles = _tiles(*mask.shape[:2])
     found: dict = {unit: [] for unit in halves}
-    for k in range(3, max(nz - 3, 4), step):
-        if k >= nz or not mask[k].any():
-            continue
-        fat, water, both = channels["F"][k], channels["W"][k], channels["in"][k]
-        tissue = mask[k] & (both > 0.3 * np.median(both[mask[k]])) & (fat + water > 0)
+    for k in _levels(mask, spacing_z):
+        fat, water, both = (channels[name][..., k] for name in ("F", "W", "in"))
+        inside = mask[..., k]
+        tissue = inside & (both > 0.3 * np.median(select(both, inside))) & (fat + water > 0)
         for unit, half in halves.items():
-            side = tissue & half[k][None, :]
+            side = tissue & half[:, k, None]
             parts = []
             for mine in (side & (fat > 3 * water), side & (water > 3 * fat)):
-                count = np.bincount(tile[mine], minlength=tiles)
-                parts.append((np.bincount(tile[mine], np.log(both[mine]), tiles), count))
+                at = select(tile, mine)
+                count = np.bincount(at, minlength=tiles)
+                parts.append((np.bincount(at, np.log(select(both, mine)), tiles), count))
             (log_fat, n_fat), (log_water, n_water) = parts
             usable = (n_fat >= 12) & (n_water >= 12)
             found[unit].append(
@@ -174,11 +172,18 @@ def judge(fat: np.ndarray, water: np.ndarray, count: np.ndarray) -> tuple:
     return evidence, weights
 
 
-def _tiles(ny: int, nx: int) -> tuple[np.ndarray, int]:
-    """Number (ny, nx) of the tile of every pixel, and how many there are."""
+def _levels(mask: np.ndarray, spacing_z: float) -> list[int]:
+    """Slices that are looked at: some that hold tissue, none at the ends of the slab."""
+    nz = mask.shape[2]
+    every = range(3, min(max(nz - 3, 4), nz), max(1, round(SLICE_EVERY_MM / spacing_z)))
+    return [k for k in every if mask[..., k].any()]
+
+
+def _tiles(nx: int, ny: int) -> tuple[np.ndarray, int]:
+    """Number (nx, ny) of the tile of every pixel, and how many there are."""
     across = -(-nx // TILE)
-    tile = (np.arange(ny) // TILE)[:, None] * across + (np.arange(nx) // TILE)[None, :]
-    return tile, across * -(-ny // TILE)
+    tile = (np.arange(ny) // TILE)[:, None] * across + np.arange(nx) // TILE
+    return tile.T, across * -(-ny // TILE)
 
 
 def _aligned(fat, water, count):

@@ -1,8 +1,8 @@
 """Slices to stations: six slabs, neck to knee, each with in-phase, fat and water volumes.
 
-Arrays of a station are (z, y, x) in voxel order LAS: z to the head, y to anterior,
-x to the patient's left; positions are RAS millimetres. Transposed they are the
-(x, y, z) of NIfTI without a copy.
+Arrays of a station are (x, y, z) in voxel order LAS: x to the patient's left, y to anterior,
+z to the head; positions are RAS millimetres. They are views of slices stacked as they came,
+and so lie in memory as in a NIfTI file (`voxels`).
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from iliopsoas.dixon.stations import NEEDED, REQUIRED, number_stations
-from iliopsoas.dixon.stitch import resample_axis
+from iliopsoas.dixon.stitch import place_in_plane
 from iliopsoas.status import Refused, Verdict
 from iliopsoas.ukb.dicom import Slice, foreign_part
 
@@ -23,7 +23,7 @@ class ChannelVolume:
     """One channel of one acquisition, as a volume in voxel order LAS."""
 
     channel: str
-    array: np.ndarray  # (z, y, x)
+    array: np.ndarray  # (x, y, z)
     origin: np.ndarray  # RAS mm of voxel [0, 0, 0]: (x, y, z)
     spacing: np.ndarray  # mm along x, y, z
     present: np.ndarray  # bool (z,): False where a slice is missing
@@ -35,23 +35,27 @@ class ChannelVolume:
     software: str
 
     @property
+    def shape(self) -> tuple:
+        return self.array.shape
+
+    @property
     def low(self) -> float:
         return float(self.origin[2])
 
     @property
     def high(self) -> float:
-        return float(self.origin[2] + (len(self.array) - 1) * self.spacing[2])
+        return float(self.origin[2] + (self.shape[2] - 1) * self.spacing[2])
 
 
 @dataclass
 class Slab:
-    """One slab. Arrays float32 (z, y, x); `origin` and `spacing` are (x, y, z).
+    """One slab. Arrays float32 (x, y, z); `origin` and `spacing` are (x, y, z).
 
     `slices` stays when the arrays are let go.
     """
 
     number: int
-    channels: dict  # "in", "F", "W": float32 (z, y, x)
+    channels: dict  # "in", "F", "W": float32 (x, y, z)
     origin: np.ndarray
     spacing: np.ndarray
     rows: int
@@ -62,7 +66,7 @@ class Slab:
 
     def __post_init__(self):
         if self.channels:
-            self.slices = len(self.channels["W"])
+            self.slices = self.channels["W"].shape[2]
 
     @property
     def low(self) -> float:
@@ -199,7 +203,7 @@ def build_series(items: list[Slice], oblique_tolerance: float) -> ChannelVolume 
             " are missing",
         )
     else:
-        present = np.ones(len(array), bool)
+        present = np.ones(array.shape[2], bool)
     return ChannelVolume(
         channel=first.channel,
         array=array,
@@ -228,32 +232,26 @@ def _check_oblique(first: Slice, directions: np.ndarray, tolerance: float) -> No
 
 
 def _to_las(array, position, directions):
-    """Bring (slice, row, column) to (z, y, x) of LAS.
+    """Bring (slice, row, column) to (x, y, z) of LAS, a view.
 
     Returns array, RAS origin (x, y, z), spacing (x, y, z), and whether the slice axis
     was flipped (None where slices do not run along z).
     """
-    axes = np.abs(directions).argmax(axis=1)  # LPS axis of each array axis
-    order = [int(np.flatnonzero(axes == world)[0]) for world in (2, 1, 0)]
-    array = array.transpose(order)
+    order = np.argsort(np.abs(directions).argmax(axis=1))  # the array's axes along x, y, z
+    array, steps = array.transpose(order), directions[order]
+    spacing = np.abs(np.diag(steps))
+    flipped = np.sign(np.diag(steps)) != (1, -1, 1)  # LAS in LPS terms: +x, -y, +z
     origin_lps = np.array(position, dtype=float)
-    spacing = np.zeros(3)
-    flip = []
-    for place, (axis, world) in enumerate(zip(order, (2, 1, 0), strict=True)):
-        step = directions[axis]
-        wanted = -1 if world == 1 else 1  # LAS in LPS terms: +x, -y, +z
-        flip.append(np.sign(step[world]) != wanted)
-        if flip[-1]:
-            origin_lps = origin_lps + step * (array.shape[place] - 1)
-        spacing[world] = abs(step[world])
-    array = array[tuple(slice(None, None, -1 if turned else 1) for turned in flip)]
-    origin = origin_lps * [-1, -1, 1]
-    return array, origin, spacing, (bool(flip[0]) if order[0] == 0 else None)
+    for axis in (2, 1, 0):
+        if flipped[axis]:
+            origin_lps += steps[axis] * (array.shape[axis] - 1)
+    array = array[tuple(slice(None, None, -1 if turned else 1) for turned in flipped)]
+    return array, origin_lps * [-1, -1, 1], spacing, bool(flipped[2]) if order[2] == 0 else None
 
 
 def _check_field_of_view(series: list[ChannelVolume]) -> None:
     """Neck-to-knee slabs are 500 mm wide; a head, a heart or one knee is not."""
-    widths = [item.array.shape[2] * item.spacing[0] for item in series]
+    widths = [item.shape[0] * item.spacing[0] for item in series]
     widest = max(widths)
     if widest < 350:
         raise Refused(
@@ -300,7 +298,7 @@ def _station(number: int, members: list[ChannelVolume]) -> Slab:
     high = min(chosen[channel].high for channel in present)
     step = float(np.median([chosen[channel].spacing[2] for channel in present]))
     count = round((high - low) / step) + 1
-    longest = max(len(chosen[channel].array) for channel in present)
+    longest = max(chosen[channel].shape[2] for channel in present)
     if longest - count > 2:
         raise Refused(
             Verdict.SLICES_MISSING,
@@ -320,7 +318,7 @@ def _station(number: int, members: list[ChannelVolume]) -> Slab:
                 f"station {number}: slices of the {NAMES[channel]} series lie between those of"
                 " the others",
             )
-        array = item.array[first : first + count]
+        array = item.array[..., first : first + count]
         kept = item.present[first : first + count]
         array, filled = _fill(array, kept, f"station {number}, {NAMES[channel]}")
         if filled:
@@ -333,7 +331,7 @@ def _station(number: int, members: list[ChannelVolume]) -> Slab:
         channels={channel: channels[channel] for channel in NEEDED},
         origin=origin,
         spacing=np.array([reference.spacing[0], reference.spacing[1], step]),
-        rows=reference.array.shape[1],
+        rows=reference.shape[1],
         description=reference.description,
         software=reference.software,
         notes=notes,
@@ -407,7 +405,7 @@ def _apart(a: ChannelVolume, b: ChannelVolume) -> float:
 
 
 def _check_empty(number: int, item: ChannelVolume) -> None:
-    sample = item.array[item.present]
+    sample = item.array[..., item.present]
     if sample.min() == sample.max():
         raise Refused(
             Verdict.CHANNEL_EMPTY,
@@ -421,24 +419,24 @@ def _fill(array: np.ndarray, present: np.ndarray, what: str) -> tuple[np.ndarray
 
     Cubic through the two slices on each side where they exist, else their mean.
     """
-    missing = np.flatnonzero(~present)
+    missing, count = np.flatnonzero(~present), array.shape[2]
     if not len(missing):
         return array, 0
-    if len(missing) > 1 or missing[0] in (0, len(array) - 1):
+    if len(missing) > 1 or missing[0] in (0, count - 1):
         raise Refused(
             Verdict.SLICES_MISSING,
-            f"{what}: {len(missing)} of {len(array)} slices are missing, one inner slice at most"
+            f"{what}: {len(missing)} of {count} slices are missing, one inner slice at most"
             " can be interpolated",
         )
     k = int(missing[0])
     array = array.astype(np.float32)
-    near = 0.5 * (array[k - 1] + array[k + 1])
-    if 2 <= k < len(array) - 2:
-        near = (9 * near - 0.5 * (array[k - 2] + array[k + 2])) / 8
+    below, above = array[..., k - 1], array[..., k + 1]
+    near = 0.5 * (below + above)
+    if 2 <= k < count - 2:
+        near = (9 * near - 0.5 * (array[..., k - 2] + array[..., k + 2])) / 8
         # between its neighbours' extremes: no overshoot at the skin
-        low, high = np.minimum(array[k - 1], array[k + 1]), np.maximum(array[k - 1], array[k + 1])
-        near = np.clip(near, low, high)
-    array[k] = near
+        near = np.clip(near, np.minimum(below, above), np.maximum(below, above))
+    array[..., k] = near
     return array, k + 1
 
 
@@ -446,18 +444,10 @@ def _match_plane(
     array: np.ndarray, item: ChannelVolume, reference: ChannelVolume, notes: dict
 ) -> np.ndarray:
     """Bring a channel of another matrix size onto the reference's rows and columns."""
-    shape = reference.array.shape
-    same = array.shape[1:] == shape[1:] and np.allclose(
+    same = array.shape[:2] == reference.shape[:2] and np.allclose(
         item.origin[:2], reference.origin[:2], atol=0.05
     )
     if same and np.allclose(item.spacing[:2], reference.spacing[:2], rtol=1e-3):
         return array
     notes.setdefault("channels_refitted", []).append(item.channel)
-    for axis, world, sign in ((1, 1, 1), (2, 0, -1)):
-        array = resample_axis(
-            array,
-            axis,
-            (sign * item.origin[world], item.spacing[world]),
-            (sign * reference.origin[world], reference.spacing[world], shape[axis]),
-        )
-    return array
+    return place_in_plane(array, item, reference)

@@ -18,8 +18,8 @@ def end_profile(in_phase: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    in_phase : ndarray (z, y, x)
-    mask : ndarray of bool (z, y, x)
+    in_phase : ndarray (x, y, z)
+    mask : ndarray of bool (x, y, z)
 
     Returns
     -------
@@ -32,14 +32,14 @@ def end_profile(in_phase: np.ndarray, mask: np.ndarray) -> np.ndarray:
     slices over all tissue is the change of gain. Summed from the inside outwards, less the
     slow trend of the inner slices (shading, which is N4's to correct), it is the profile.
     """
-    depth = len(in_phase)
+    depth = in_phase.shape[2]
     gain = np.zeros(depth)
     inner = END_SLICES + TREND_SLICES
     if depth < 2 * inner:
         return np.ones(depth, np.float32)
     for direction in (1, -1):
-        values, inside = in_phase[::direction][: inner + 1], mask[::direction][: inner + 1]
-        steps = slice_steps(values, inside)
+        outer = (part[..., ::direction][..., : inner + 1] for part in (in_phase, mask))
+        steps = slice_steps(*outer)
         if steps is None:
             continue
         trend = float(np.median(steps[END_SLICES:]))
@@ -53,9 +53,10 @@ def end_profile(in_phase: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def slice_steps(values: np.ndarray, inside: np.ndarray) -> np.ndarray | None:
     """Median over tissue of log(slice k + 1 / slice k), shape (slices - 1,); None: no tissue."""
-    smooth = ndimage.uniform_filter(np.where(inside, values, 0), (0, 3, 3))
+    smooth = ndimage.uniform_filter(np.where(inside, values, 0).T, (0, 3, 3))
+    both = (inside[..., :-1] & inside[..., 1:]).T  # transposed, both run through the slices
     steps = []
-    for a, b, c in zip(smooth, smooth[1:], inside[:-1] & inside[1:], strict=False):
+    for a, b, c in zip(smooth, smooth[1:], both, strict=False):
         if c.sum() < 400:
             return None
         tissue = c & (a > 0.4 * np.median(a[c])) & (b > 0.4 * np.median(b[c]))

@@ -64,9 +64,9 @@ def _mismatch(item) -> float:
 
 def _unlike(item, number: int) -> float:
     rows, count, step, _ = NOMINAL[number]
-    length = len(item.array) * item.spacing[2]
+    length = item.shape[2] * item.spacing[2]
     return (
-        abs(item.array.shape[1] - rows) / 12
+        abs(item.shape[1] - rows) / 12
         + abs(item.spacing[2] - step) / 0.5
         + abs(length - count * step) / 40
     )

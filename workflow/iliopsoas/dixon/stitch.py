@@ -88,7 +88,7 @@ def choose_target(stations) -> Target:
 
 def _centred_origin(station) -> np.ndarray:
     """Where a station's first voxel lies when its slab is centred as UK Biobank's are."""
-    rows, columns = station.channels["W"].shape[1:]
+    columns, rows = station.channels["W"].shape[:2]
     step_x, step_y = station.spacing[:2]
     width, depth = grid.SHAPE[0] * grid.IN_PLANE_MM, grid.SHAPE[1] * grid.IN_PLANE_MM
     # first voxel of the published grid, moved in by half of what the slab is smaller
@@ -153,7 +153,7 @@ def resample_axis(array, axis: int, source: tuple, target: tuple) -> np.ndarray:
 
     Parameters
     ----------
-    array : ndarray float32
+    array : ndarray float32 (x, y, z)
     axis : int
     source : tuple
         (first sample, step) along increasing coordinates, mm.
@@ -172,29 +172,25 @@ def resample_axis(array, axis: int, source: tuple, target: tuple) -> np.ndarray:
             return array
         shape = list(array.shape)
         shape[axis] = count
-        result = np.zeros(shape, np.float32)
+        result = np.zeros(shape, np.float32, order="F")
         where = [slice(None)] * array.ndim
         where[axis] = np.flatnonzero(inside)
-        result[tuple(where)] = np.take(array, nearest[inside], axis=axis)
+        result[tuple(where)] = np.take(array.T, nearest[inside], axis=-1 - axis).T
         return result
-    matrix = spline_matrix(size, at)
-    if axis == 0:
-        flat = matrix @ array.reshape(size, -1)
-        return flat.reshape(count, *array.shape[1:])
-    moved = np.tensordot(array, matrix, axes=(axis, 1))
-    return np.ascontiguousarray(np.moveaxis(moved, -1, axis))
+    moved = np.tensordot(array.T, spline_matrix(size, at), axes=(array.ndim - 1 - axis, 1))
+    return np.asfortranarray(np.moveaxis(moved.T, 0, axis))
 
 
-def place_in_plane(array, station, target: Target) -> np.ndarray:
-    """A station's array (z, y, x) on the target's rows and columns; slices untouched."""
-    x0, y0 = station.origin[:2]
-    array = resample_axis(
-        array, 1, (y0, station.spacing[1]), (target.origin[1], target.spacing[1], target.shape[1])
-    )
-    # x runs against RAS
-    return resample_axis(
-        array, 2, (-x0, station.spacing[0]), (-target.origin[0], target.spacing[0], target.shape[0])
-    )
+def place_in_plane(array, source, target) -> np.ndarray:
+    """An array (x, y, z) of a source's grid on a target's rows and columns; slices untouched."""
+    for axis, sign in ((1, 1), (0, -1)):  # x runs against RAS
+        array = resample_axis(
+            array,
+            axis,
+            (sign * source.origin[axis], source.spacing[axis]),
+            (sign * target.origin[axis], target.spacing[axis], target.shape[axis]),
+        )
+    return array
 
 
 def covered_slices(station, target: Target) -> tuple[int, int]:
@@ -258,7 +254,7 @@ def stack(planes: list[np.ndarray], stations, weights, target: Target) -> np.nda
 
     Parameters
     ----------
-    planes : list of ndarray (slices, ny, nx)
+    planes : list of ndarray (nx, ny, slices)
         Each station's channel on the target's rows and columns.
     stations : list of Slab
     weights : list of ndarray (nz,)
@@ -266,17 +262,16 @@ def stack(planes: list[np.ndarray], stations, weights, target: Target) -> np.nda
 
     Returns
     -------
-    ndarray float32 (nz, ny, nx)
+    ndarray float32 (nx, ny, nz)
         Never negative.
     """
-    nx, ny, nz = target.shape
-    result = np.zeros((nz, ny, nx), np.float32)
+    result = np.zeros(target.shape, np.float32, order="F")
     for array, station, weight in zip(planes, stations, weights, strict=True):
         inside = np.flatnonzero(weight)
         first, last = inside[0], inside[-1] + 1
         slab = resample_slices(array, station, target, first, last)
-        slab *= weight[first:last, None, None]
-        result[first:last] += slab
+        slab *= weight[first:last]
+        result[..., first:last] += slab
     return result
 
 
@@ -284,11 +279,11 @@ def resample_slices(array, station, target: Target, first: int, last: int) -> np
     """Slices [first, last) of the target from one station; a new array, negatives cut to 0."""
     at = (target.z[first:last] - station.low) / station.spacing[2]
     # within half a slice outside the slab ITK mirrors; `covered_slices` may ask a little more
-    at = np.clip(at, -0.5, len(array) - 0.5)
+    nx, ny, nz = array.shape
+    at = np.clip(at, -0.5, nz - 0.5)
     nearest = np.rint(at).astype(int)
     if np.abs(at - nearest).max() < ON_GRID_VOXELS:
-        return array[np.clip(nearest, 0, len(array) - 1)].astype(np.float32)
-    matrix = spline_matrix(len(array), at)
-    slab = (matrix @ array.reshape(len(array), -1)).reshape(len(at), *array.shape[1:])
+        return array.T[np.clip(nearest, 0, nz - 1)].astype(np.float32).T
+    slab = spline_matrix(nz, at) @ array.T.reshape(nz, -1)
     np.maximum(slab, 0, out=slab)
-    return slab
+    return slab.reshape(-1, ny, nx).T

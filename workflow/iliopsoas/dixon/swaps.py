@@ -9,6 +9,7 @@ facts is found by trying every one. What is exchanged in smaller parts is found 
 """
 
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import pairwise, product
 
 import numpy as np
@@ -17,6 +18,7 @@ from scipy import ndimage
 from iliopsoas.dixon.body import foreground
 from iliopsoas.dixon.rim import brightness_evidence, rim_of
 from iliopsoas.dixon.stitch import Target
+from iliopsoas.dixon.voxels import exchange, select
 from iliopsoas.status import Refused, Verdict
 
 WEIGHT_RIM, WEIGHT_BRIGHTNESS, WEIGHT_OVERLAP = 2.0, 0.2, 1.0
@@ -41,10 +43,10 @@ class Swaps:
     rim, brightness, overlap : dict
         The evidence: per unit, per unit and per pair of units, within -1 to 1; positive
         speaks for the channels as labelled, and for the same tissue in the same channel.
-    midlines : dict
-        Station -> first column of the left side in every slice, (z,).
+    halves : dict
+        Station -> {unit: bool (x, z)}, the columns of its units in every slice.
     masks, rims : dict
-        Station -> tissue (z, y, x), and what its surface says.
+        Station -> tissue (x, y, z), and what its surface says.
     """
 
     swapped: dict
@@ -52,7 +54,7 @@ class Swaps:
     rim: dict
     brightness: dict
     overlap: dict
-    midlines: dict = field(default_factory=dict)
+    halves: dict = field(default_factory=dict)
     masks: dict = field(default_factory=dict)
     rims: dict = field(default_factory=dict)
 
@@ -76,7 +78,7 @@ def detect(stations, planes: dict, target: Target) -> Swaps:
     stations : list of Slab
         Head to foot.
     planes : dict
-        Station number -> {"in", "F", "W": float32 (z, ny, nx)} on the target's rows and
+        Station number -> {"in", "F", "W": float32 (nx, ny, z)} on the target's rows and
         columns.
     target : Target
 
@@ -85,33 +87,32 @@ def detect(stations, planes: dict, target: Target) -> Swaps:
     Swaps
     """
     units: list[str] = []
-    rim, brightness, overlap, midlines, halves = {}, {}, {}, {}, {}
-    masks, rims = {}, {}
+    rim, brightness, overlap, halves, masks, rims = {}, {}, {}, {}, {}, {}
     for station in stations:
         number, channels = station.number, planes[station.number]
         masks[number] = mask = foreground(channels["in"])
         if number in LEG_STATIONS + SIDED_STATIONS:
             find = leg_midline if number in LEG_STATIONS else trunk_midline
-            midlines[number] = midline = find(channels["in"], mask)
-            left = np.arange(mask.shape[2]) >= midline[:, None]  # x grows to the patient's left
+            midline = find(channels["in"], mask)
+            # x grows to the patient's left; in memory as the planes
+            left = (np.arange(mask.shape[0]) >= midline[:, None]).T
             halves[number] = {f"{number}left": left, f"{number}right": ~left}
         else:
-            everywhere = np.ones((mask.shape[0], mask.shape[2]), bool)
-            halves[number] = {str(number): everywhere}
+            halves[number] = {str(number): np.ones((mask.shape[0], mask.shape[2]), bool, "F")}
         seen = (channels, mask, halves[number], station.spacing[2])
         rims[number] = rim_of(*seen)
         rim |= {unit: rims[number].evidence(unit) for unit in halves[number]}
         brightness |= brightness_evidence(*seen)
         if number in SIDED_STATIONS:
             pair = (f"{number}left", f"{number}right")
-            overlap[pair] = WEIGHT_SIDES * _sides_alike(channels, mask, midlines[number])
+            overlap[pair] = WEIGHT_SIDES * _sides_alike(channels, mask, midline)
         units += list(halves[number])
     for upper, lower in pairwise(stations):
         overlap |= _overlap_evidence(upper, lower, planes, masks, halves)
     own = {unit: WEIGHT_RIM * rim[unit] + WEIGHT_BRIGHTNESS * brightness[unit] for unit in units}
     between = {pair: WEIGHT_OVERLAP * value for pair, value in overlap.items()}
     swapped, confidence = solve(units, own, between)
-    return Swaps(swapped, confidence, rim, brightness, overlap, midlines, masks, rims)
+    return Swaps(swapped, confidence, rim, brightness, overlap, halves, masks, rims)
 
 
 def solve(units: list[str], own: dict, between: dict) -> tuple[dict, dict]:
@@ -163,30 +164,23 @@ def _title(unit: str) -> str:
     return f"station {number}" + (f" {side} {kind}" if side else "")
 
 
-def correct(planes: dict, swaps: Swaps) -> list[str]:
-    """Exchange fat and water in place; returns what was exchanged (`Swaps.titles`)."""
-    done = [unit for unit, swapped in swaps.swapped.items() if swapped]
-    for number in sorted({int(unit[0]) for unit in done}):
-        channels = planes[number]
-        mine = [unit for unit in done if int(unit[0]) == number]
-        if len(mine[0]) == 1 or len(mine) == 2:
-            channels["F"], channels["W"] = channels["W"], channels["F"]
-            continue
-        columns = np.arange(channels["W"].shape[2])
-        left = columns[None, :] >= swaps.midlines[number][:, None]
-        where = (left if mine[0].endswith("left") else ~left)[:, None, :]
-        fat, water = channels["F"], channels["W"]
-        channels["F"], channels["W"] = np.where(where, water, fat), np.where(where, fat, water)
-    return swaps.titles
+def correct(planes: dict, swaps: Swaps) -> dict:
+    """The planes with fat and water of the units that are exchanged put right."""
+    corrected = dict(planes)
+    for number, halves in swaps.halves.items():
+        mine = [half for unit, half in halves.items() if swaps.swapped[unit]]
+        if mine:
+            corrected[number] = exchange(planes[number], reduce(np.logical_or, mine)[:, None])
+    return corrected
 
 
 def trunk_midline(in_phase: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """First column of the left side in every slice (z,): the middle of the tissue, one for all."""
-    profile = np.where(mask, in_phase, 0).sum(axis=(0, 1), dtype=float)
+    profile = np.where(mask, in_phase, 0).sum(axis=(1, 2), dtype=float)
     if not profile.any():
-        return np.full(len(mask), in_phase.shape[2] // 2)
+        return np.full(mask.shape[2], mask.shape[0] // 2)
     middle = np.searchsorted(np.cumsum(profile), profile.sum() / 2)
-    return np.full(len(mask), int(middle))
+    return np.full(mask.shape[2], int(middle))
 
 
 def _sides_alike(channels, mask, midline) -> float:
@@ -196,17 +190,17 @@ def _sides_alike(channels, mask, midline) -> float:
     it jumps to its opposite while the in-phase signal goes on.
     """
     columns = slice(max(int(midline[0]) - BAND, 0), int(midline[0]) + BAND)
-    fat, water, both = (channels[name][..., columns] for name in ("F", "W", "in"))
-    inside = mask[..., columns] & (both > 0)
+    fat, water, both = (channels[name][columns] for name in ("F", "W", "in"))
+    inside = mask[columns] & (both > 0)
     total = fat + water
     balance = np.divide(fat - water, total, out=np.zeros_like(total), where=inside & (total > 0))
     log_in = np.log(both, out=np.zeros_like(both), where=inside)
-    jump = (balance[..., 1:] * balance[..., :-1] < -0.25) & inside[..., 1:] & inside[..., :-1]
-    jump &= np.abs(np.diff(log_in, axis=2)) < 0.1
-    rows = int(inside.all(axis=2).sum())
+    jump = (balance[1:] * balance[:-1] < -0.25) & inside[1:] & inside[:-1]
+    jump &= np.abs(np.diff(log_in, axis=0)) < 0.1
+    rows = int(inside.all(axis=0).sum())
     if rows < 200:
         return 0.0
-    return 1.0 - 2.0 * min(float(jump.any(axis=2).sum()) / (JUMPING_ROWS * rows), 1.0)
+    return 1.0 - 2.0 * min(float(jump.any(axis=0).sum()) / (JUMPING_ROWS * rows), 1.0)
 
 
 def leg_midline(in_phase: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -215,7 +209,8 @@ def leg_midline(in_phase: np.ndarray, mask: np.ndarray) -> np.ndarray:
     The gap is the emptiest column near the middle of the tissue; slices with a clear gap
     decide, the line carries it up to where the thighs touch.
     """
-    profile = ndimage.gaussian_filter1d(np.where(mask, in_phase, 0).sum(axis=1), 1.5, axis=1)
+    profile = np.where(mask, in_phase, 0).sum(axis=1).T  # slice by slice, (z, x)
+    profile = ndimage.gaussian_filter1d(profile, 1.5, axis=1)
     nz, nx = profile.shape
     columns = np.arange(nx)
     total = profile.sum(axis=1)
@@ -244,7 +239,7 @@ def leg_midline(in_phase: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def _overlap_evidence(upper, lower, planes, masks, halves) -> dict:
     """Agreement of two neighbours' (fat - water) / (fat + water) where they overlap, -1 to 1."""
-    tall = len(masks[upper.number])
+    tall = masks[upper.number].shape[2]
     low, high = upper.low, lower.high
     if high < low:
         return {}
@@ -254,22 +249,22 @@ def _overlap_evidence(upper, lower, planes, masks, halves) -> dict:
         if z > high + lower.spacing[2] / 2:
             break
         j = round((z - lower.low) / lower.spacing[2])
-        if 0 <= j < len(masks[lower.number]):
+        if 0 <= j < masks[lower.number].shape[2]:
             pairs[k] = j
     sums = {}
     for k, j in pairs.items():
-        both = masks[upper.number][k] & masks[lower.number][j]
+        both = masks[upper.number][..., k] & masks[lower.number][..., j]
         a, wa = _balance(planes[upper.number], k, both)
         b, wb = _balance(planes[lower.number], j, both)
         weight = np.minimum(wa, wb)
         for first, half_a in halves[upper.number].items():
             for second, half_b in halves[lower.number].items():
-                side = half_a[k] & half_b[j]
+                side = half_a[:, k] & half_b[:, j]
                 if not side.any() or (
                     len(first) > 1 and len(second) > 1 and first[1:] != second[1:]
                 ):
                     continue
-                w, x, y = weight[:, side], a[:, side], b[:, side]
+                w, x, y = weight[side], a[side], b[side]
                 part = np.array([(w * x * y).sum(), (w * x * x).sum(), (w * y * y).sum()])
                 sums[first, second] = sums.get((first, second), 0) + part
     return {
@@ -279,9 +274,8 @@ def _overlap_evidence(upper, lower, planes, masks, halves) -> dict:
 
 
 def _balance(channels, k, both):
-    fat, water = channels["F"][k], channels["W"][k]
-    fat, water = (ndimage.uniform_filter(part, 3) for part in (fat, water))
+    fat, water = (ndimage.uniform_filter(channels[name][..., k].T, 3).T for name in ("F", "W"))
     total = np.where(both, fat + water, 0)
     balance = np.divide(fat - water, total, out=np.zeros_like(total), where=total > 0)
-    top = np.percentile(total[both], 90) if both.any() else 1.0
+    top = np.percentile(select(total, both), 90) if both.any() else 1.0
     return balance, np.minimum(total / max(top, 1e-6), 1.0)
