@@ -21,6 +21,7 @@ examples:
   iliopsoas measure scan.zip -o out --annotation mask.nrrd
   iliopsoas measure scan.zip -o out --weights model.h5 \\
       --reference reference.tsv --sex female --age 63 --height 165 --weight 70
+  iliopsoas measure scan.zip -o out --vertebrae spine.nii.gz --vertebra-labels totalspineseg
 """
 CHECK = """\
 examples:
@@ -178,6 +179,20 @@ def _measure(command):
         help="for the invariant score of the reference",
     )
     command.add_argument(
+        "--vertebrae",
+        type=Path,
+        metavar="MASK",
+        help="vertebra mask of another tool, in the space of the stitched images, for the "
+        "lumbar levels; needs --vertebra-labels",
+    )
+    command.add_argument(
+        "--vertebra-labels",
+        type=_vertebra_labels,
+        metavar="L3,L4,L5",
+        help="its label values, such as 43,44,45, or a preset: totalsegmentator_vertebrae_mr, "
+        "totalspineseg, verse",
+    )
+    command.add_argument(
         "--threshold",
         type=_share,
         help="probability from which a voxel is muscle (default: what the weights were calibrated "
@@ -320,6 +335,16 @@ def _between(low: float, high: float, unit: str):
         return value
 
     return number
+
+
+def _vertebra_labels(text: str) -> str | tuple[int, ...]:
+    """A preset's name, or three label values."""
+    if not text[:1].isdigit():
+        return text
+    values = tuple(_count(part) for part in text.split(","))
+    if len(values) != 3 or len(set(values)) != 3:
+        raise argparse.ArgumentTypeError(f"expected three different labels, found {text}")
+    return values
 
 
 def _positive(text: str) -> float:
