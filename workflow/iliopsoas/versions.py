@@ -20,7 +20,7 @@ STAGES = {
     "statistics": 4,
     "figures": 2,
     "egress": 3,
-    "export": 1,
+    "export": 2,
 }
 # those of a participant's images, each of which reads the one before it
 IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")
