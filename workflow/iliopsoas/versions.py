@@ -15,6 +15,7 @@ STAGES = {
     "opinion": 1,
     "volumes": 5,
     "tool": 1,
+    "other": 1,
     "methods": 1,
     "qc": 4,
     "statistics": 4,
