@@ -43,7 +43,8 @@ def make_cohort(folder: Path, bodies: int, ids: int, cores: int) -> dict[str, st
     cohort.make(folder / "bodies", bodies, 0, 0, (), SEED, cores)
     table = pd.read_csv(folder / "bodies/phenotypes.csv", dtype=str, keep_default_na=False)
     made = {zip_.name.split("_")[0]: zip_ for zip_ in (folder / "bodies/zips").glob("*.zip")}
-    table = table[table["eid"].isin(made)]
+    column = next(name for name in table.columns if name.split(".")[-1] == "eid")
+    table = table[table[column].isin(made)]
     zips = folder / "zips"
     zips.mkdir(exist_ok=True)
     body_of, copies = {}, []
@@ -54,7 +55,7 @@ def make_cohort(folder: Path, bodies: int, ids: int, cores: int) -> dict[str, st
             path = zips / made[eid].name.replace(eid, new)
             if not path.exists():
                 os.link(made[eid], path)
-        copies.append(table.assign(eid=table["eid"].map(renamed)))
+        copies.append(table.assign(**{column: table[column].map(renamed)}))
     pd.concat(copies).to_csv(folder / "phenotypes.csv", index=False)
     return body_of
 
