@@ -261,7 +261,7 @@ def main() -> None:
     for number in range(1, options.kills + 3):
         wait = rng.uniform(0.2, 1.8) * options.every if number <= options.kills else None
         row = call(folder, options.cores, number, wait)
-        cells = [row["status"], f"{row['wall_s']:.0f}", f"{row['cpu_s']:.0f}"]
+        cells = [str(row["status"]), f"{row['wall_s']:.0f}", f"{row['cpu_s']:.0f}"]
         cells += [f"{row['cpu_s'] / row['wall_s']:.2f}", f"{row['peak_mb']:.0f}"]
         print("| " + " | ".join([str(number), *cells]) + " |", flush=True)
     assert row["status"] == 0, f"the last call failed: {folder}/call-{number}.log"
