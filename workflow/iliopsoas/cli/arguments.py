@@ -46,6 +46,8 @@ PLAN = """\
 examples:
   iliopsoas plan config/mine.yaml --pilot results_of_pilot
   iliopsoas plan config/mine.yaml --pilot results_of_pilot --scans 100000 --json
+  iliopsoas plan config/mine.yaml --pilot results_of_pilot --cores 64 --gpus 1 \\
+    --core-hour 0.04 --gpu-hour 1.50
 """
 EXAMPLE = """\
 examples:
@@ -269,6 +271,19 @@ def _plan(command):
         metavar="N",
         help="scans to process (default: counted from the configuration's zips)",
     )
+    command.add_argument(
+        "--cores", type=_count, default=1, metavar="N", help="cores of the large run (default 1)"
+    )
+    command.add_argument(
+        "--gpus", type=_count_or_none, default=0, metavar="N", help="its GPUs (default 0)"
+    )
+    for unit in ("core", "gpu"):
+        command.add_argument(
+            f"--{unit}-hour",
+            type=_between(0, 1e6, "a price"),
+            metavar="PRICE",
+            help=f"what an hour of a {unit} costs, in any currency",
+        )
 
 
 def _results(command, text: str):
@@ -316,11 +331,15 @@ def _example(command):
     )
 
 
-def _count(text: str) -> int:
+def _count(text: str, least: int = 1) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {text}")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected {least} or more, found {text}")
     return value
+
+
+def _count_or_none(text: str) -> int:
+    return _count(text, 0)
 
 
 def _between(low: float, high: float, unit: str):
