@@ -18,7 +18,7 @@ from iliopsoas.status import InputError, Verdict
 
 RANKED = "_rint"  # ending of a rank-inverse-normal column
 MISSING = "NA"  # REGENIE reads nothing else as missing, PLINK 2 and R (SAIGE) read it so
-_OF_PLINK = -9.0  # also missing for PLINK 2, unless it is told otherwise
+_OF_PLINK = -9.0  # also missing for PLINK and BOLT-LMM
 
 
 def rank_inverse_normal(values) -> np.ndarray:
@@ -136,15 +136,14 @@ def _indicators(values: pd.Series, name: str) -> dict[str, pd.Series]:
 
 def write(table: pd.DataFrame, covariates: pd.DataFrame, folder) -> None:
     """Write regenie.txt, plink2.txt, saige.txt and covariates.txt; use: docs/other-tools.md."""
-    values, ids = table.drop(columns="eid"), table["eid"]
-    known = covariates.drop(columns="eid")
-    both = pd.concat([ids.rename("FID"), ids.rename("IID")], axis=1)
+    values, known = _apart(table.drop(columns="eid")), _apart(covariates.drop(columns="eid"))
+    ids = table["eid"].rename("IID")
+    both = pd.concat([ids.rename("FID"), ids], axis=1)
     layouts = {
         "regenie": (pd.concat([both, values], axis=1), " "),
-        "plink2": (pd.concat([both.rename(columns={"FID": "#FID"}), _apart(values)], axis=1), "\t"),
-        "saige": (pd.concat([ids.rename("IID"), values, known], axis=1), "\t"),
-        # of REGENIE and PLINK 2
-        "covariates": (pd.concat([both, _apart(known)], axis=1), "\t"),
+        "plink2": (pd.concat([both.rename(columns={"FID": "#FID"}), values], axis=1), "\t"),
+        "saige": (pd.concat([ids, values, known], axis=1), "\t"),
+        "covariates": (pd.concat([both, known], axis=1), "\t"),  # of REGENIE and PLINK 2
     }
     for name, (content, separator) in layouts.items():
         text = content.to_csv(sep=separator, index=False, na_rep=MISSING, lineterminator="\n")
@@ -152,5 +151,5 @@ def write(table: pd.DataFrame, covariates: pd.DataFrame, folder) -> None:
 
 
 def _apart(values: pd.DataFrame) -> pd.DataFrame:
-    """A number that PLINK 2 takes for a missing one is moved by less than it is measured to."""
+    """A number that PLINK and BOLT-LMM take for a missing one, moved by less than it is exact."""
     return values.mask(values == _OF_PLINK, _OF_PLINK - 1e-6)
