@@ -63,8 +63,8 @@ starter: env ## Train the starter network again from its seeds, for hours; goes 
 starter-rows: env ## What quality is predicted from with a second opinion of the starter network, again
 	$(BIN)/python -c "from iliopsoas.qc import opinion_rows; opinion_rows.main()"
 
-plan: env ## CPU-hours, GPU-hours, disk and files of CONFIG, from the results of a PILOT
-	$(BIN)/iliopsoas plan $(CONFIG) --pilot $(PILOT)
+plan: env ## Hours, disk, files and cost of CONFIG, from the results of a PILOT (ARGS="--cores 16 --gpus 1")
+	$(BIN)/iliopsoas plan $(CONFIG) --pilot $(PILOT) $(ARGS)
 
 example: env ## UK Biobank's public example scan, from download to Dice with the published masks
 	$(BIN)/iliopsoas example config/example.yaml -o results/example

@@ -86,6 +86,8 @@ stop() {
   for daemon in slurmd-node1 slurmd-node2 slurmctld; do
     if running "$daemon"; then kill "$(cat "/run/slurm/$daemon.pid")"; fi
   done
+  # left behind, it makes every SLURM command, and so every snakemake, wait 9 s for a controller
+  if grep -qs "^ClusterName=$name$" "$conf"; then rm "$conf" /etc/slurm/gres.conf; fi
 }
 
 # A node's daemon dies, then the keepers of its jobs, then the jobs: nobody is left to tell.

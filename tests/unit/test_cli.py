@@ -110,7 +110,7 @@ def test_measure_without_weights_uses_the_starter(tmp_path, capsys, monkeypatch)
     monkeypatch.delenv("ILIOPSOAS_WEIGHTS", raising=False)
     used = []
 
-    def measure(options, weights, output, record, reference=None):
+    def measure(options, weights, output, record, *_):
         used.append(weights)
         return {}, ""
 

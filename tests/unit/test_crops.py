@@ -219,6 +219,16 @@ def test_refine_keeps_a_ramp_where_it_was(factor):
     np.testing.assert_allclose(constant, 0.25, rtol=1e-6)
 
 
+@pytest.mark.parametrize("factor", [2, 3])
+def test_back_projection_adds_the_interpolated_differences(factor):
+    coarse = np.random.default_rng(1).random((8, 6, 12)).astype(np.float32)
+    expected = crops.refine(coarse, factor)
+    for _ in range(2):  # as Irani and Peleg write it
+        expected = expected + crops.refine(coarse - crops.coarsen(expected, factor), factor)
+    found = crops.refine(coarse, factor, projections=2)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_refine_of_one_is_identity():
     crop = np.zeros((2, 2, 2), np.float32)
     assert crops.refine(crop, 1) is crop

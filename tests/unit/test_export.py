@@ -30,11 +30,16 @@ BIDS_NAME = re.compile(
 
 @pytest.fixture
 def results(tmp_path):
-    """Twelve participants: the third was refused, the fourth rejected, the fifth has no left."""
+    """Twelve participants: the third was refused, the fourth rejected, the fifth has no left.
+
+    The sixth has no age, the seventh no centre.
+    """
     results = tmp_path / "results"
     sample = pd.DataFrame(
         {"eid": EIDS, "instance": "2", "sex": ["female", "male"] * 6, "sampled": True}
     )
+    sample["age"] = [55.0, 75, 60, 61, 62, np.nan, 70, 48, 50, 52, 64, 68]
+    sample["centre"] = ["Cheadle"] * 6 + [None] + ["Reading"] * 3 + ["St. Mary's", "Cheadle"]
     repeat = sample[:1].assign(instance="3")
     unsampled = sample[:1].assign(eid="2999999", sampled=False)
     files.write_tsv(results / "cohort/sample.tsv", pd.concat([sample, repeat, unsampled]))
@@ -63,6 +68,7 @@ def results(tmp_path):
 
 
 RELEASE = {"name": "r1", "zips": "zips", "phenotypes": ["table.csv"]}
+COVARIATES = ["age", "age2", "sex", "age_sex", "age2_sex", "centre"]
 
 
 def given(results):
@@ -74,7 +80,7 @@ def given(results):
 
 def phenotypes(results, **options):
     measures = config.load({"releases": [RELEASE]}).export.measures
-    options = {"measures": measures, "instance": 2} | options
+    options = {"measures": measures, "covariates": COVARIATES, "instance": 2} | options
     export.write_phenotypes(results, *given(results), **options)
     return export.folder(results, "phenotypes")
 
@@ -161,12 +167,51 @@ def test_r_reads_the_file_of_saige_as_numbers(results):
     assert missing == "3"
 
 
+def test_covariates_are_numbers_that_each_tool_reads(results):
+    folder = phenotypes(results)
+    people = files.read_tsv(results / "cohort/sample.tsv").query("instance == '2' and sampled")
+    people = people.set_index("eid").loc[sorted(EIDS)]
+    from_mean = people["age"] - people["age"].mean()
+    male = (people["sex"] == "male").astype(float)
+    expected = pd.DataFrame({"age": people["age"], "age2": from_mean**2, "sex": male})
+    expected = expected.assign(age_sex=from_mean * male, age2_sex=from_mean**2 * male)
+    for centre, column in (("Reading", "centre_Reading"), ("St. Mary's", "centre_St_Mary_s")):
+        here = (people["centre"] == centre).astype(float)
+        expected[column] = here.mask(people["centre"].isna())
+    (folder / "of_plink.txt").write_text("#" + (folder / "covariates.txt").read_text())
+    saige = pd.read_csv(folder / "saige.txt", sep="\t", dtype={"IID": str}).set_index("IID")
+    for found in (
+        read_as_regenie(folder / "covariates.txt"),
+        read_as_plink(folder / "of_plink.txt"),
+        saige[list(expected)],
+    ):
+        pd.testing.assert_frame_equal(found, expected, check_names=False, atol=2e-6)
+
+
+def test_a_covariate_that_nobody_has_is_left_out_and_said(results, caplog):
+    sample = files.read_tsv(results / "cohort/sample.tsv").assign(centre=None)
+    files.write_tsv(results / "cohort/sample.tsv", sample)
+    folder = phenotypes(results, covariates=["sex", "centre"])
+    assert (folder / "covariates.txt").read_text().splitlines()[0] == "FID\tIID\tsex"
+    assert "centre" in caplog.text
+
+
+def test_covariates_are_of_a_list():
+    with pytest.raises(InputError, match="age2"):
+        config.load({"releases": [RELEASE], "export": {"covariates": ["age3"]}})
+
+
 def test_a_measure_that_is_none_is_refused(results):
     with pytest.raises(InputError, match="qc_verdict"):
         phenotypes(results, measures=["total_ml", "qc_verdict"])
     with pytest.raises(InputError, match="visit 3"):
         export.write_phenotypes(
-            results, given(results)[0], given(results)[1][:2], measures=["left_ml"], instance=3
+            results,
+            given(results)[0],
+            given(results)[1][:2],
+            measures=["left_ml"],
+            covariates=["age"],
+            instance=3,
         )
 
 
@@ -189,6 +234,8 @@ def test_names_and_sidecars_are_those_of_bids(results):
         place = path.relative_to(folder).parent.as_posix()
         assert place == f"sub-{match['sub']}/ses-{match['ses']}/anat"
         sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())
+        if path.name.endswith("_dseg.nii.gz"):  # inherits, by the standard
+            sidecar |= json.loads((folder / "dseg.json").read_text())
         assert sidecar["SpatialReference"] == "orig"
         if path.name.endswith("_T1w.nii.gz"):
             assert sidecar["SkullStripped"] is False
@@ -202,6 +249,29 @@ def test_names_and_sidecars_are_those_of_bids(results):
         ).read_text()
     )
     assert without_left["LeftVolumeMl"] is None
+
+
+def validator() -> str | None:
+    return shutil.which("bids-validator-deno") or shutil.which("bids-validator")
+
+
+def issues(folder) -> list[dict]:
+    """What the validator says, offline: its schema comes with it."""
+    done = subprocess.run(
+        [validator(), str(folder), "--format", "json"], capture_output=True, text=True
+    )
+    return json.loads(done.stdout)["issues"]["issues"]
+
+
+@pytest.mark.skipif(not validator(), reason="the BIDS validator is absent")
+def test_the_bids_validator_finds_no_fault(results):
+    folder = bids(results, images=True)
+    found = {(issue["severity"], issue["code"]) for issue in issues(folder)}
+    # who the authors of a cohort's dataset are, nobody told us
+    assert found <= {("warning", "TOO_FEW_AUTHORS")}
+    image = next(folder.rglob("*_seg-iliopsoas_dseg.nii.gz"))
+    image.rename(image.with_name(image.name.replace("_seg-", "_muscle-")))
+    assert "error" in {issue["severity"] for issue in issues(folder)}, "it does look"
 
 
 def test_a_manual_mask_is_called_so(results):

@@ -129,6 +129,37 @@ def test_refusals_are_named_and_name_nobody(tmp_path, truth, reference):
         read(tmp_path, reference, patterns=APART, left=[1], right=[1])
 
 
+def named(labels, names):
+    """A NIfTI with the names of its labels in the header, as TotalSegmentator writes it."""
+    rows = "".join(
+        f'<Label Key="{k}" Red="1.0" Alpha="1"><![CDATA[{text}]]></Label>\n'
+        for k, text in names.items()
+    )
+    table = f'<VolumeInformation Index="0"><LabelTable>{rows}</LabelTable></VolumeInformation>'
+    text = f'<?xml version="1.0" encoding="UTF-8"?> <CaretExtension>{table}</CaretExtension>\n   '
+    image = nib.Nifti1Image(labels, AFFINE)
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(0, text.encode()))
+    return image
+
+
+def test_numbers_of_another_version_are_refused_where_the_file_names_its_labels(
+    tmp_path, truth, reference
+):
+    """Numbers that were the muscle until October 2024 are the muscles of the back today."""
+    labels = np.choose(truth, [0, 48, 49]).astype(np.uint8)
+    labels[36:44, 2:8, 20:50], labels[14:23, 2:8, 22:52] = 46, 47
+    names = {46: "autochthon_left", 47: "autochthon_right", 5: "iliac_artery_left"}
+    names |= {48: "iliopsoas_left", 49: "iliopsoas_right"}
+    path = tmp_path / "1000001_2.nii.gz"
+    nib.save(named(labels, names), path)
+    np.testing.assert_array_equal(read(tmp_path, reference, left=[48], right=[49])[0], truth)
+    with pytest.raises(Refused, match=r"autochthon_left.*iliopsoas_left") as caught:
+        read(tmp_path, reference, left=[46], right=[47])
+    assert caught.value.verdict == Verdict.MASK_EMPTY
+    nib.save(named(labels, {46: "Segment_1", 47: "Segment_2"}), path)  # names that say nothing
+    assert read(tmp_path, reference, left=[46], right=[47])[0].any()
+
+
 def configured(**method):
     release = {"name": "r1", "zips": "zips", "phenotypes": ["table.csv"]}
     method = {"name": "tool", "folder": "masks"} | method

@@ -164,6 +164,39 @@ def test_another_network_is_unknown_and_never_free(results):
     assert table.loc["dixon", "cpu_hours"] > 0
 
 
+def test_hours_and_price_of_a_machine(results):
+    table = planning.estimate(planning.read_pilot(results), settings(), scans=1000)
+    # by hand: image stages 5 x 20,000 s; three trainings 3 x 240 s for 4 people x 4 samples x 10
+    # epochs, as in the pilot; validation and quality 4 x 36 s; four tables 4 x 36 s
+    cpu_s = 5 * 20_000 + 720 + 144 + 144
+    # of these for a GPU: segmentation 12,000 s, training 360 s, the others 4 x 30 s
+    gpu_s = 12_000 + 360 + 120
+    no_gpu = planning.Machine(cores=10, core_hour=0.5)
+    assert no_gpu.hours(table) == pytest.approx(cpu_s / 3600 / 10)
+    assert no_gpu.cost(table) == pytest.approx(cpu_s / 3600 * 0.5)
+    cpu_beside = 4 * 20_000 + 144
+    many = planning.Machine(cores=1000, gpus=2, core_hour=0.5, gpu_hour=3)
+    assert many.hours(table) == pytest.approx(gpu_s / 3600 / 2)
+    assert many.cost(table) == pytest.approx((cpu_beside * 0.5 + gpu_s * 3) / 3600)
+    few = planning.Machine(cores=2, gpus=2, core_hour=0.5)
+    assert few.hours(table) == pytest.approx(cpu_beside / 3600 / 2)
+    assert few.cost(table) is None  # what a GPU costs is not known
+
+
+def test_the_error_is_students_t_of_the_shards(results):
+    # shard 1: 5 x 100 s for 5 scans; shard 2: 100 s more
+    benchmark(results, "dixon/r-0002", 60, 200, 1024)
+    found = planning.uncertainty(planning.read_pilot(results))
+    # rates 100 and 120: mean 110, standard error 10, t(0.975, 1) = 12.706
+    assert found == pytest.approx(12.706 * 10 / 110, rel=1e-4)
+
+
+def test_one_shard_cannot_tell_its_error(results):
+    sample = files.read_tsv(results / "cohort/sample.tsv")
+    files.write_tsv(results / "cohort/sample.tsv", sample.assign(shard="r-0001"))
+    assert planning.uncertainty(planning.read_pilot(results)) is None
+
+
 def test_without_a_pilot_it_refuses_and_says_what_to_do(tmp_path, results, capsys):
     with pytest.raises(InputError, match="run a small cohort"):
         planning.read_pilot(tmp_path / "nothing")
@@ -195,6 +228,8 @@ def test_command_counts_the_zips(tmp_path, results):
     )
     content = json.loads(answer.stdout)
     assert (content["scans"], content["pilot_scans"]) == (30, 10)
+    assert content["relative_error"] == 0  # both shards cost the same
+    assert content["cost"] is None
     dixon = next(row for row in content["stages"] if row["stage"] == "dixon")
     assert dixon["cpu_hours"] == pytest.approx(600 / 3600)
     assert dixon["gpu_hours"] is None

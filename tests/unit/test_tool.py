@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from iliopsoas import config, files, grid
+from iliopsoas.masks import other_tools
 from iliopsoas.stages import other, tool
 from iliopsoas.stages.shards import ask_again
 from iliopsoas.status import InputError
@@ -187,6 +188,42 @@ def test_a_program_that_is_not_there_stops_the_run(work):
     only(work, DRAWS)
     with pytest.raises(InputError, match="stand_in"):
         run(work, method(work, command="no_such_tool -i {input} -o {output}"))
+
+
+LISTED = """
+import pathlib, sys, nibabel, numpy
+images, folder = sys.argv[sys.argv.index("-i") + 1], sys.argv[sys.argv.index("-o") + 1]
+for path in images.split(","):
+    image = nibabel.load(path)
+    muscle = numpy.asanyarray(image.dataobj) > 100
+    left = numpy.arange(muscle.shape[0])[:, None, None] > 15
+    labels = numpy.where(muscle, numpy.where(left, 5121, 5122), 0).astype("int16")
+    labels[:, :, :15] += numpy.where(labels[:, :, :15] > 0, 6141 - 5121, 0).astype("int16")
+    name = pathlib.Path(path).name.removesuffix(".nii.gz") + "_dseg.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(labels, image.affine, image.header), f"{folder}/{name}")
+"""
+
+
+def test_a_tool_that_takes_a_list_of_files_and_names_its_own(work):
+    """As MuscleMap does: images between commas, IMAGE_dseg.nii.gz, psoas and iliacus apart."""
+    only(work, DRAWS, SKIPS)
+    (work / "listed.py").write_text(LISTED)
+    scratch = work / "a scratch"
+    scratch.mkdir()
+    given = method(
+        work,
+        command=f"'{sys.executable}' '{work}/listed.py' "
+        '-i "$(ls {inputs}/*.nii.gz | paste -sd,)" -o {outputs}',
+        preset="musclemap_2",
+        **{f"{side}_file": "{subject}_dseg.nii.gz" for side in grid.SIDES},
+    )
+    ledger = run(work, given, scratch=str(scratch))
+    assert list(ledger["verdict"]) == ["ok", "ok", "earlier_stage"]
+    path = work / "masks/1000001_2_dseg.nii.gz"
+    water = nib.load(files.subject_folder(work / "results", "1000001", "2") / "water.nii.gz")
+    labels = {side: getattr(given, f"{side}_labels") for side in grid.SIDES}
+    found, _ = other_tools.read(dict.fromkeys(grid.SIDES, path), labels, water)
+    assert (found == grid.LEFT).sum() == (found == grid.RIGHT).sum() == 6 * 7 * 20
 
 
 def test_sides_in_files_of_their_own_are_a_folder_for_the_tool(work):

@@ -1,13 +1,16 @@
 """Vertebra masks of another tool: middles of the bodies, refusals, the stage that reads them."""
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 
-from iliopsoas import config, files, grid
+from iliopsoas import cli, config, files, grid
+from iliopsoas.cli.arguments import parser
 from iliopsoas.config import Run
-from iliopsoas.masks import vertebrae
+from iliopsoas.masks import profile, vertebrae
 from iliopsoas.stages import volumes
 from iliopsoas.status import Refused
 
@@ -162,3 +165,83 @@ def test_presets_and_labels_name_the_same_vertebrae():
     own = config.Vertebrae(folder="masks", l3=[22], l4=[23], l5=[24])
     assert own.labels == config.Vertebrae(folder="masks", preset="verse").labels
     assert config.Vertebrae(folder="m", preset="totalspineseg").labels["L5"] == [45]
+
+
+def measured(work, spine, monkeypatch, capsys, *arguments):
+    """`iliopsoas measure` on the first participant's images: exit code, volumes.json, messages."""
+    own = files.subject_folder(work / "results", "1000001", "2")
+    water, fat, body = (nib.load(own / f"{name}.nii.gz") for name in ("water", "fat", "body"))
+    joints = files.read_json(own / "landmarks.json")
+    monkeypatch.setattr("iliopsoas.cli.images.read", lambda *_: (water, fat, body, {}))
+    monkeypatch.setattr("iliopsoas.landmarks.locate_with_record", lambda *_: (joints, {}))
+    monkeypatch.setattr("iliopsoas.landmarks.assess", lambda *_: None)
+    masks = ["--annotation", own / "iliopsoas.nii.gz", "--vertebrae", spine, *arguments]
+    command = ["measure", own / "water.nii.gz", "-o", work / "out", "--overwrite", *masks]
+    code = cli.main([str(part) for part in command])
+    found = work / "out/volumes.json"
+    return code, files.read_json(found) if found.exists() else None, "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("labels", ["totalsegmentator_vertebrae_mr", "4,3,2"])
+def test_one_scan_gets_the_levels_that_the_workflow_gives(stage, labels, monkeypatch, capsys):
+    folder, _ = stage
+    path = folder / "spine.nii.gz"
+    nib.save(spine(), path)
+    code, found, said = measured(folder, path, monkeypatch, capsys, "--vertebra-labels", labels)
+    assert code == cli.OK, said
+    own = files.subject_folder(folder / "results", "1000001", "2")
+    workflow = volumes.participant(own, {}, {"path": path, "labels": LABELS})
+    assert {name: found[name] for name in profile.places_of(workflow)} == profile.places_of(
+        workflow
+    )
+    assert found["level_source"] == "vertebrae"
+    assert "by the vertebra mask" in said
+    record = files.read_json(folder / "out/run.json")
+    assert record["settings"]["vertebra_labels"] == LABELS
+    assert record["inputs"]["vertebrae_sha256"] == files.sha256(path)
+
+
+def test_one_scan_keeps_its_volumes_where_the_vertebra_mask_is_of_no_use(
+    stage, monkeypatch, capsys
+):
+    path = stage[0] / "spine.nii.gz"
+    nib.save(spine(), path)
+    code, found, said = measured(
+        stage[0], path, monkeypatch, capsys, "--vertebra-labels", "totalspineseg"
+    )
+    assert code == cli.OK, said
+    assert found["left_ml"] > 0
+    assert found["level_source"] == "landmarks"
+    assert found["level_note"].startswith("mask_empty")
+    assert "without the vertebra mask: mask_empty" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "needs --vertebra-labels"),
+        (["--vertebra-labels", "spine_tool"], "totalspineseg.*'spine_tool'"),
+        (["--vertebra-labels", "verse", "--vertebrae", "none.nii.gz"], "does not exist"),
+    ],
+)
+def test_a_vertebra_mask_that_cannot_be_meant_is_refused(
+    stage, arguments, said, monkeypatch, capsys
+):
+    path = stage[0] / "spine.nii.gz"
+    nib.save(spine(), path)
+    code, _, printed = measured(stage[0], path, monkeypatch, capsys, *arguments)
+    assert code == cli.REFUSED
+    assert re.search(said, printed)
+
+
+@pytest.mark.parametrize("labels", ["4,3", "4,3,3", "4,3,0"])
+def test_label_values_are_three_different_ones(stage, labels, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stop:
+        measured(stage[0], "spine.nii.gz", monkeypatch, capsys, "--vertebra-labels", labels)
+    assert stop.value.code == cli.USAGE
+
+
+def test_the_help_names_the_presets():
+    command = next(a for a in parser()._actions if a.dest == "command").choices["measure"]
+    help_text = "".join(command.format_help().split())
+    assert all(name in help_text for name in config.vertebra_presets())

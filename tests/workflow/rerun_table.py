@@ -39,6 +39,7 @@ OTHER = {
     "egress.folder": "egress",
     "egress.also": ["note.txt"],
     "export.measures": ["total_ml"],
+    "export.covariates": ["age"],
     "dixon.contrasts": ["in_phase"],
     "release_tag": "first",
     "run.retry": ["station_missing"],

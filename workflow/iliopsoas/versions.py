@@ -15,12 +15,13 @@ STAGES = {
     "opinion": 1,
     "volumes": 5,
     "tool": 1,
+    "other": 1,
     "methods": 1,
     "qc": 4,
     "statistics": 4,
     "figures": 2,
     "egress": 3,
-    "export": 1,
+    "export": 2,
 }
 # those of a participant's images, each of which reads the one before it
 IMAGE_STAGES = ("dixon", "landmarks", "crops", "segment", "volumes")

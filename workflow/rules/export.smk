@@ -9,8 +9,8 @@ rule export_phenotypes:
         sample=result("cohort/sample.tsv"),
     output:
         expand(
-            result(f"{INDIVIDUAL_LEVEL}/phenotypes/{{tool}}.txt"),
-            tool=["regenie", "plink2", "saige"],
+            result(f"{INDIVIDUAL_LEVEL}/phenotypes/{{file}}.txt"),
+            file=["regenie", "plink2", "saige", "covariates"],
         ),
     log:
         log_file("export_phenotypes"),
@@ -23,6 +23,7 @@ rule export_phenotypes:
         results=results_folder,
         options={
             "measures": settings.export.measures,
+            "covariates": settings.export.covariates,
             "instance": settings.statistics.instance,
         },
     script:

@@ -48,7 +48,7 @@ rule other_masks_shard:
         mem_mb=growing_per_thread(1500),
         runtime=minutes_for("volumes"),
     params:
-        version=version_of("volumes"),
+        version=" ".join(map(version_of, ("volumes", "other"))),
         method=lambda wildcards: OTHER_METHODS[wildcards.method].model_dump(
             exclude=HOW_TO_DRAW
         ),

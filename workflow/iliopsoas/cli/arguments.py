@@ -21,6 +21,7 @@ examples:
   iliopsoas measure scan.zip -o out --annotation mask.nrrd
   iliopsoas measure scan.zip -o out --weights model.h5 \\
       --reference reference.tsv --sex female --age 63 --height 165 --weight 70
+  iliopsoas measure scan.zip -o out --vertebrae spine.nii.gz --vertebra-labels totalspineseg
 """
 CHECK = """\
 examples:
@@ -45,6 +46,8 @@ PLAN = """\
 examples:
   iliopsoas plan config/mine.yaml --pilot results_of_pilot
   iliopsoas plan config/mine.yaml --pilot results_of_pilot --scans 100000 --json
+  iliopsoas plan config/mine.yaml --pilot results_of_pilot --cores 64 --gpus 1 \\
+    --core-hour 0.04 --gpu-hour 1.50
 """
 EXAMPLE = """\
 examples:
@@ -178,6 +181,20 @@ def _measure(command):
         help="for the invariant score of the reference",
     )
     command.add_argument(
+        "--vertebrae",
+        type=Path,
+        metavar="MASK",
+        help="vertebra mask of another tool, in the space of the stitched images, for the "
+        "lumbar levels; needs --vertebra-labels",
+    )
+    command.add_argument(
+        "--vertebra-labels",
+        type=_vertebra_labels,
+        metavar="L3,L4,L5",
+        help="its label values, such as 43,44,45, or a preset: totalsegmentator_vertebrae_mr, "
+        "totalspineseg, verse",
+    )
+    command.add_argument(
         "--threshold",
         type=_share,
         help="probability from which a voxel is muscle (default: what the weights were calibrated "
@@ -254,6 +271,19 @@ def _plan(command):
         metavar="N",
         help="scans to process (default: counted from the configuration's zips)",
     )
+    command.add_argument(
+        "--cores", type=_count, default=1, metavar="N", help="cores of the large run (default 1)"
+    )
+    command.add_argument(
+        "--gpus", type=_count_or_none, default=0, metavar="N", help="its GPUs (default 0)"
+    )
+    for unit in ("core", "gpu"):
+        command.add_argument(
+            f"--{unit}-hour",
+            type=_between(0, 1e6, "a price"),
+            metavar="PRICE",
+            help=f"what an hour of a {unit} costs, in any currency",
+        )
 
 
 def _results(command, text: str):
@@ -301,11 +331,15 @@ def _example(command):
     )
 
 
-def _count(text: str) -> int:
+def _count(text: str, least: int = 1) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {text}")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected {least} or more, found {text}")
     return value
+
+
+def _count_or_none(text: str) -> int:
+    return _count(text, 0)
 
 
 def _between(low: float, high: float, unit: str):
@@ -320,6 +354,16 @@ def _between(low: float, high: float, unit: str):
         return value
 
     return number
+
+
+def _vertebra_labels(text: str) -> str | tuple[int, ...]:
+    """A preset's name, or three label values."""
+    if not text[:1].isdigit():
+        return text
+    values = tuple(_count(part) for part in text.split(","))
+    if len(values) != 3 or len(set(values)) != 3:
+        raise argparse.ArgumentTypeError(f"expected three different labels, found {text}")
+    return values
 
 
 def _positive(text: str) -> float:

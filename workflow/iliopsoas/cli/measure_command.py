@@ -14,7 +14,7 @@ from iliopsoas.cli import images
 from iliopsoas.cli.report import Report
 from iliopsoas.crops import crop
 from iliopsoas.logs import log
-from iliopsoas.masks import annotations, profile, volumes
+from iliopsoas.masks import annotations, profile, vertebrae, volumes
 from iliopsoas.qc import evidence, preview
 from iliopsoas.qc.audit import FLAGGED
 from iliopsoas.qc.judge import judge_one
@@ -41,7 +41,7 @@ def run(options) -> Report:
     weights = starter.path_of(weights)
     if weights is not None and not weights.is_file():
         raise InputError(f"weights: {weights} does not exist")
-    reference = _reference(options)
+    reference, spine = _reference(options), _spine(options)
     output = _prepare(options.output, options.overwrite)
     record = {
         "versions": _versions(),
@@ -52,12 +52,13 @@ def run(options) -> Report:
             "threshold": options.threshold,
             "normalisation": options.normalisation,
             "height_cm": options.height,
+            "vertebra_labels": spine and spine["labels"],
             "reference_sha256": files.sha256(options.reference) if options.reference else None,
         },
     }
     start = time.perf_counter()
     try:
-        result, text = _measure(options, weights, output, record, reference)
+        result, text = _measure(options, weights, output, record, reference, spine)
     except Refused as refused:
         record |= {"status": str(refused.verdict), "message": refused.message}
         raise
@@ -93,6 +94,29 @@ def _reference(options):
     return centiles.read(options.reference)
 
 
+def _spine(options) -> dict | None:
+    """Path and labels of the vertebra mask asked for; None without one."""
+    if options.vertebrae is None:
+        return None
+    if options.vertebra_labels is None:
+        raise InputError("--vertebrae needs --vertebra-labels as well")
+    if not options.vertebrae.is_file():
+        raise InputError("--vertebrae: the file does not exist")
+    from iliopsoas.config import vertebra_presets
+
+    given, names = options.vertebra_labels, ("L3", "L4", "L5")
+    if isinstance(given, str):
+        if given not in vertebra_presets():
+            raise InputError(
+                "--vertebra-labels: expected labels such as 43,44,45 or one of "
+                f"{sorted(vertebra_presets())}, found {given!r}"
+            )
+        labels = {name: vertebra_presets()[given][name] for name in names}
+    else:
+        labels = {name: [value] for name, value in zip(names, given, strict=True)}
+    return {"path": options.vertebrae, "labels": labels}
+
+
 def _scores(reference, options, result) -> dict:
     """z-scores of one participant, None where the reference has no model or weight is unknown."""
     from iliopsoas.statistics import centiles
@@ -107,7 +131,7 @@ def _scores(reference, options, result) -> dict:
     return {name: float(value) if np.isfinite(value) else None for name, value in z.items()}
 
 
-def _measure(options, weights, output, record, reference=None) -> tuple[dict, str]:
+def _measure(options, weights, output, record, reference=None, spine=None) -> tuple[dict, str]:
     log.info("reading the scan")
     water, fat, body, record["dixon"] = images.read(options.scan, options.fat)
     record["inputs"] = _hashes(options, weights)
@@ -136,10 +160,11 @@ def _measure(options, weights, output, record, reference=None) -> tuple[dict, st
     result |= volumes.measure(mask, water.affine, *arrays, height_cm=options.height)
     if reference is not None:
         result |= _scores(reference, options, result)
-    places = profile.heights(found, water.affine)
+    places = vertebrae.heights(found, water.affine, spine)
     levels = profile.per_level(mask, water.affine, *arrays, hip_mm=places["hip_mm"])
     files.write_tsv(output / "profile.tsv", levels)
     record["levels"] = places
+    result |= profile.places_of(places)
     record["evidence"] = evidence.gather(
         mask, water.affine, arrays[0], np.asanyarray(body.dataobj), found
     )
@@ -210,6 +235,7 @@ def _hashes(options, weights) -> dict:
         "scan_content": content_fingerprint(options.scan),
         "fat_sha256": files.sha256(options.fat) if options.fat else None,
         "weights_sha256": files.sha256(weights) if weights else None,
+        "vertebrae_sha256": files.sha256(options.vertebrae) if options.vertebrae else None,
         "annotation_sha256": [files.sha256(path) for path in options.annotation],
     }
 
@@ -237,6 +263,10 @@ def _text(result: dict) -> str:
             f"{seen['error_low_ml']:+.0f} to {seen['error_high_ml']:+.0f} ml "
             "(learned on synthetic people)"
         )
+    if result["level_source"] == "vertebrae":
+        lines.append("lumbar levels by the vertebra mask")
+    elif result["level_note"]:
+        lines.append(f"lumbar levels without the vertebra mask: {result['level_note']}")
     if result["network"] == starter.NAME:
         lines.append(f"mask by {starter.NOTE}")
     if result.get("missing_reason"):

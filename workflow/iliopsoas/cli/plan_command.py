@@ -44,8 +44,21 @@ def run(options) -> Report:
         "GPU-hours are those of jobs that ask for a GPU, on whatever the pilot ran them.",
         "Zips are not counted; retries and waiting are not foreseen.",
     ]
+    error = planning.uncertainty(pilot)
+    lines.append(
+        "How sure the hours are a pilot of one shard cannot tell."
+        if error is None
+        else f"A scan's CPU-hours are known to {100 * error:.1f} % (95 %, from "
+        f"{len(pilot.shards)} shards), for scans and machines like the pilot's."
+    )
+    machine = planning.Machine(options.cores, options.gpus, options.core_hour, options.gpu_hour)
+    hours, cost = machine.hours(table), machine.cost(table)
+    price = "" if cost is None else f"; {cost:,.2f} at the rates given"
+    lines.append(f"{options.cores} cores, {options.gpus} GPUs: at least {hours:,.1f} hours{price}.")
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    return Report("\n".join(lines), {"scans": scans, "pilot_scans": pilot.scans, "stages": rows})
+    content = {"scans": scans, "pilot_scans": pilot.scans, "stages": rows}
+    content |= {"relative_error": error, "wall_hours": hours, "cost": cost}
+    return Report("\n".join(lines), content)
 
 
 def _scans(settings) -> int:

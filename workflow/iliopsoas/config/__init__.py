@@ -32,6 +32,7 @@ from iliopsoas.config.sections import (
     Vertebrae,
     Volumes,
     presets,
+    vertebra_presets,
 )
 from iliopsoas.config.values import LocalPath, ResultsPath, Tag, Unique
 from iliopsoas.status import InputError
@@ -46,6 +47,7 @@ __all__ = [
     "Vertebrae",
     "load",
     "presets",
+    "vertebra_presets",
 ]
 
 

@@ -612,6 +612,15 @@ class Export(Section):
         min_length=1,
         description="Columns of volumes.tsv that become phenotypes, at visit statistics.instance.",
     )
+    covariates: Unique[
+        Literal[
+            *("age", "age2", "sex", "age_sex", "age2_sex"),
+            *("height_cm", "weight_kg", "bmi", "centre"),
+        ]
+    ] = Field(
+        ["age", "age2", "sex", "centre"],
+        description="Covariates beside them; age2, age_sex and age2_sex are of age less its mean.",
+    )
     ids: Literal["pseudonyms", "eids"] = Field(
         "pseudonyms",
         description="What participants are called in the BIDS export: numbers whose key is"

@@ -238,7 +238,7 @@ def _linear_weights(extent: int, factor: int) -> np.ndarray:
     return weights
 
 
-def refine(probabilities, factor: int) -> np.ndarray:
+def refine(probabilities, factor: int, projections: int = 0) -> np.ndarray:
     """Linear interpolation of a coarse network output back to the crop's voxels.
 
     Voxel centres stay where they are: a block's value sits at the block's centre;
@@ -249,18 +249,30 @@ def refine(probabilities, factor: int) -> np.ndarray:
     probabilities : ndarray, shape (x, y, z)
     factor : int
         As given to `coarsen`; 1 changes nothing.
+    projections : int
+        How often what the blocks' means then differ by is interpolated and added (back
+        projection, Irani and Peleg 1991).
 
     Returns
     -------
     ndarray of float32, shape (x * factor, y * factor, z * factor)
     """
-    fine = np.asanyarray(probabilities)
+    coarse = np.asanyarray(probabilities)
     if factor == 1:
-        return fine
+        return coarse
     if factor < 1:
         raise ValueError(f"refine: expected a factor of at least 1, found {factor}")
-    fine = fine.astype(np.float32, copy=False)
-    for axis in range(3):
-        weights = _linear_weights(fine.shape[axis], factor)
-        fine = np.moveaxis(np.tensordot(weights, fine, axes=(1, axis)), 0, axis)
-    return np.ascontiguousarray(fine)
+    coarse = coarse.astype(np.float32, copy=False)
+    weights = [_linear_weights(extent, factor) for extent in coarse.shape]
+    # all of it is linear, so the differences are summed before anything is interpolated
+    means = [matrix.reshape(-1, factor, matrix.shape[1]).mean(axis=1) for matrix in weights]
+    blocks = coarse
+    for _ in range(projections):
+        blocks = blocks + (coarse - _along_axes(means, blocks))
+    return _along_axes(weights, blocks)
+
+
+def _along_axes(matrices, array) -> np.ndarray:
+    """Multiply the three axes of an array with a matrix each; the last first, it lies in a row."""
+    array = matrices[1] @ (array @ matrices[2].T)
+    return (matrices[0] @ array.reshape(len(array), -1)).reshape(-1, *array.shape[1:])

@@ -17,11 +17,12 @@ def folder(results, name: str) -> Path:
     return Path(results) / files.INDIVIDUAL_LEVEL / name
 
 
-def write_phenotypes(results, volumes, sample, *, measures, instance: int) -> None:
-    """Phenotype files for REGENIE, PLINK 2 and SAIGE; see `phenotypes.table`."""
+def write_phenotypes(results, volumes, sample, *, measures, covariates, instance: int) -> None:
+    """Files for REGENIE, PLINK 2 and SAIGE; see `phenotypes.table` and `phenotypes.covariates`."""
     table = phenotypes.table(volumes, sample, measures, instance)
+    known = phenotypes.covariates(sample, covariates, instance)
     with files.owned_folder(folder(results, "phenotypes"), alone=True) as part:
-        phenotypes.write(table, part)
+        phenotypes.write(table, known, part)
 
 
 def write_bids(results, volumes, sample, **options) -> dict:

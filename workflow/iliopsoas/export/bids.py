@@ -99,12 +99,8 @@ def write(
 
 
 def _of_mask(row, name: str) -> dict:
-    """Sidecar of a mask; volumes and verdict are this run's own."""
-    about = {
-        "Description": f"Left (1) and right (2) iliopsoas muscle, {name}, on the stitched grid",
-        "SpatialReference": "orig",
-        "Manual": name == OWN and row.network == MANUAL,
-    }
+    """Sidecar of a mask, beside what dseg.json says of all; volumes and verdict are this run's."""
+    about = {"Manual": name == OWN and row.network == MANUAL}
     if name == OWN:
         about |= {
             "LeftVolumeMl": row.left_ml,
@@ -139,7 +135,7 @@ def _write_images(source: Path, place: Path, label: str) -> dict:
 
 
 def _write_top(folder: Path, people: pd.DataFrame) -> None:
-    """What the dataset says of itself; a lookup table up here holds for every mask below."""
+    """What the dataset says of itself; what is called dseg up here holds for every mask below."""
     made_with = version("iliopsoas")
     files.write_json(
         folder / "dataset_description.json",
@@ -157,6 +153,12 @@ def _write_top(folder: Path, people: pd.DataFrame) -> None:
         for side, index in grid.SIDES.items()
     ]
     files.write_tsv(folder / "dseg.tsv", pd.DataFrame(lookup))
+    about = {
+        "Description": "Left (1) and right (2) iliopsoas muscle, on the stitched grid",
+        "SpatialReference": "orig",
+    }
+    files.write_json(folder / "dseg.json", about)
     files.write_tsv(folder / "participants.tsv", people)
     sex = {"Levels": {"female": "female", "male": "male"}, "Description": "UK Biobank field 31"}
-    files.write_json(folder / "participants.json", {"sex": sex})
+    about = {"Description": "Participants with at least one mask", "sex": sex}
+    files.write_json(folder / "participants.json", about)

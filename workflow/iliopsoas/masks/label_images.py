@@ -3,7 +3,9 @@
 Sources of the formats: NIfTI-1 standard; NRRD as teem defines it; MITK's multilabel
 NRRD in both generations (``org.mitk.multilabel.segmentation.labelgroups``, JSON, and
 ``org.mitk.label_LAYER_NUMBER``, XML): one layer or several, each with its own labels;
-3D Slicer's segmentation NRRD (``SegmentN_Name``, ``_LabelValue``, ``_Layer``).
+3D Slicer's segmentation NRRD (``SegmentN_Name``, ``_LabelValue``, ``_Layer``); names of labels
+in a NIfTI extension, as Connectome Workbench and TotalSegmentator write them
+(``CaretExtension/VolumeInformation/LabelTable/Label Key``).
 """
 
 import json
@@ -97,7 +99,23 @@ def _load_nifti(path, role) -> list[Layer]:
         data = data[..., 0]
     if data.ndim != 3:
         raise unreadable(role, f"expected a 3-D mask, found shape {data.shape}")
-    return [Layer(role, data, np.asarray(image.affine, dtype=float))]
+    return [Layer(role, data, np.asarray(image.affine, dtype=float), _caret_names(header, role))]
+
+
+def _caret_names(header, role: str) -> dict[int, str]:
+    """Names of label values in a NIfTI header's extensions."""
+    names = {}
+    for extension in header.extensions:
+        content = extension.get_content()
+        text = content if isinstance(content, bytes) else str(content).encode()
+        if b"<CaretExtension" not in text:
+            continue
+        try:
+            labels = ElementTree.fromstring(text.strip(b"\0 \n")).iter("Label")
+            names |= {int(label.get("Key")): (label.text or "").strip() for label in labels}
+        except (ElementTree.ParseError, TypeError, ValueError):
+            raise unreadable(role, "its label names cannot be read") from None
+    return names
 
 
 def _load_itk(path, role) -> list[Layer]:

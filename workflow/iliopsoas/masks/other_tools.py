@@ -1,5 +1,6 @@
 """Iliopsoas masks of another tool (TotalSegmentator, VIBESegmentator), on the stitched grid."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from iliopsoas import files, grid
 from iliopsoas.masks.label_images import exchanged, load, overlapping, resample, turned
 from iliopsoas.status import Refused, Verdict
 
+_MUSCLE = re.compile("psoas|iliacus", re.IGNORECASE)  # in a label's name
 _VERDICTS = {
     Verdict.ANNOTATION_UNREADABLE: Verdict.MASK_UNREADABLE,
     Verdict.ANNOTATION_OTHER_SPACE: Verdict.MASK_OTHER_SPACE,
@@ -64,7 +66,8 @@ def read(paths: dict, labels: dict[str, Sequence[int]], reference, name: str = "
     Refused
         ``mask_missing``, ``mask_unreadable``, ``mask_other_space`` (no usable affine, or outside
         the stitched grid, upside down, back to front), ``mask_empty`` (no voxel of either side,
-        or only other labels in a side's own file), ``mask_sides_exchanged``
+        only other labels in a side's own file, or labels that the file itself gives another
+        name), ``mask_sides_exchanged``
         (left lies to the right: swapped label numbers), ``mask_sides_overlap``.
     """
     grid.require_las(reference, "reference")
@@ -88,6 +91,7 @@ def read(paths: dict, labels: dict[str, Sequence[int]], reference, name: str = "
             values |= set(np.unique(layer.labels[layer.labels != 0]).tolist())
             if not inside.any():
                 continue
+            _require_name(layer, labels[side], f"{name} mask ({side})")
             own_ml = float(inside.sum()) * grid.voxel_ml(layer.affine)
             record[f"{side}_file_ml"] = (record[f"{side}_file_ml"] or 0.0) + own_ml
             record["resampled"] |= not _same_grid(layer, reference)
@@ -108,6 +112,18 @@ def _require_labels(layers, asked, role) -> None:
     if found and not set(found) & set(asked):
         raise Refused(
             Verdict.MASK_EMPTY, f"{role}: expected label {list(asked)}, found {found[:20]} only"
+        )
+
+
+def _require_name(layer, asked, role) -> None:
+    """Refuse numbers of another version of the tool, where the file names its labels."""
+    muscle = {value: text for value, text in layer.names.items() if _MUSCLE.search(text)}
+    wrong = {value: layer.names[value] for value in asked if value in layer.names.keys() - muscle}
+    if muscle and wrong:
+        raise Refused(
+            Verdict.MASK_EMPTY,
+            f"{role}: by the file's own names {wrong} is another structure, and the muscle is "
+            f"{muscle}: are the label numbers those of another version of the tool?",
         )
 
 

@@ -6,12 +6,40 @@ from pathlib import Path
 import numpy as np
 from nibabel.affines import apply_affine
 
+from iliopsoas.masks import profile
 from iliopsoas.masks.label_images import load
 from iliopsoas.masks.other_tools import translated
 from iliopsoas.status import Refused, Verdict
 
 APART_MM = (15.0, 70.0)  # middles of neighbouring lumbar vertebrae; 38 mm in the mean adult
 ABOVE_HIPS_MM = (20.0, 400.0)
+
+
+def heights(landmarks: dict, affine, mask: dict | None = None) -> dict:
+    """Where the lumbar levels lie, by a vertebra mask where one is given and can be used.
+
+    Parameters
+    ----------
+    landmarks, affine
+        As for `profile.heights`.
+    mask : dict, optional
+        ``path`` and ``labels`` of `read`. One that cannot be used costs nobody the volume: the
+        levels are the landmarks' then, and ``level_note`` says why.
+
+    Returns
+    -------
+    dict
+        As from `profile.heights`.
+    """
+    places = profile.heights(landmarks, affine)
+    if mask and places["hip_mm"] is not None:
+        try:
+            spine = read(**mask, hip_mm=places["hip_mm"])
+        except Refused as refused:
+            places["level_note"] = f"{refused.verdict}: {refused.message}"
+        else:
+            places = profile.heights(landmarks, affine, spine)
+    return places
 
 
 def read(path, labels: dict[str, Sequence[int]], hip_mm: float) -> dict[str, float]:

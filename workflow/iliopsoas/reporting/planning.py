@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from scipy import stats
 
 from iliopsoas import files
 from iliopsoas.stages.images import CONTRASTS, LARGE
@@ -34,8 +35,10 @@ class Pilot:
         A row per benchmark: stage, name (shard or model), seconds, cpu_s, memory_mb.
     done_s : dict of (str, str) to float
         Seconds of all participants of a stage and shard, from its ledger.
-    scans, shards, annotated : int
-        How many there were.
+    shards : dict of str to int
+        Scans of each shard.
+    annotated : int
+        Annotated visits that were trained on.
     configuration : dict
         Of the pilot, from its run.json.
     image_bytes, image_files : int
@@ -49,8 +52,7 @@ class Pilot:
 
     jobs: pd.DataFrame
     done_s: dict
-    scans: int
-    shards: int
+    shards: dict
     annotated: int
     configuration: dict
     image_bytes: int
@@ -63,6 +65,11 @@ class Pilot:
     model_files: int
     other_bytes: int
     other_files: int
+
+    @property
+    def scans(self) -> int:
+        """Of all shards."""
+        return sum(self.shards.values())
 
 
 def read_pilot(results) -> Pilot:
@@ -89,7 +96,7 @@ def read_pilot(results) -> Pilot:
     if not (results / "run.json").is_file():
         raise InputError(f"pilot {results}: no run.json, so it is not finished; {advice}")
     sample = files.read_tsv(results / "cohort" / "sample.tsv")
-    shards = sorted(sample["shard"].unique())
+    shards = sample["shard"].value_counts().to_dict()
     # a shard that is no more, by a withdrawal, is no measure of anything
     of_shards = jobs["stage"].isin((*IMAGE_STAGES, OPINION))
     jobs = jobs[~of_shards | jobs["name"].isin(shards)].reset_index(drop=True)
@@ -103,8 +110,7 @@ def read_pilot(results) -> Pilot:
     return Pilot(
         jobs=jobs,
         done_s=done_s,
-        scans=len(sample),
-        shards=len(shards),
+        shards=shards,
         annotated=len(files.read_tsv(trained)) if trained.exists() else 0,
         configuration=files.read_json(results / "run.json")["configuration"],
         **sizes,
@@ -187,7 +193,7 @@ def estimate(
             _fold_row(pilot, stage, configuration, annotated, other_network) for stage in OF_FOLDS
         ]
     rows += [_cohort_row(pilot, stage) for stage in COHORT_STAGES]
-    per_scan, per_shard = scans / pilot.scans, shards / pilot.shards
+    per_scan, per_shard = scans / pilot.scans, shards / len(pilot.shards)
     kept = configuration["run"]["keep"] == "everything"
     note = "unknown: images, of which the pilot kept none" if kept and not pilot.image_files else ""
     if not kept:
@@ -220,18 +226,86 @@ def estimate(
     return table.assign(note=table["note"].astype(object).fillna(""))
 
 
+def scan_costs(pilot: Pilot) -> pd.DataFrame:
+    """What a scan cost in each image stage and shard: stage, shard, cpu_s, seconds, memory_mb."""
+    jobs = pilot.jobs[pilot.jobs["stage"].isin((*IMAGE_STAGES, OPINION))]
+    table = jobs.rename(columns={"name": "shard"}).reset_index(drop=True)
+    for column in ("cpu_s", "seconds"):
+        whole = _whole(pilot, jobs, column).to_numpy()
+        table[column] = whole / table["shard"].map(pilot.shards)
+    return table
+
+
+def uncertainty(pilot: Pilot) -> float | None:
+    """Relative half-width of the 95 % interval (Student's t) of a scan's CPU-hours.
+
+    From the spread of the image stages' cost per scan between the pilot's shards; None for a
+    pilot of one shard, which cannot tell. What the pilot's scans all share, an easier cohort or a
+    faster disk than the large run's, is not in it.
+    """
+    rates = scan_costs(pilot).groupby("shard")["cpu_s"].sum()
+    if len(rates) < 2:
+        return None
+    half = stats.t.ppf(0.975, len(rates) - 1) * rates.std(ddof=1) / len(rates) ** 0.5
+    return float(half / rates.mean())
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run has, and what an hour of it costs in any currency.
+
+    Parameters
+    ----------
+    cores, gpus : int
+        Without a GPU the network runs on the cores.
+    core_hour, gpu_hour : float, optional
+    """
+
+    cores: int
+    gpus: int = 0
+    core_hour: float | None = None
+    gpu_hour: float | None = None
+
+    def hours(self, table: pd.DataFrame) -> float:
+        """Wall time at the least: all cores busy, GPU stages beside the others.
+
+        Parameters
+        ----------
+        table : DataFrame
+            See `estimate`; what it does not know is not in the hours.
+        """
+        cpu, gpu = self._loads(table)
+        return max(cpu / self.cores, gpu / self.gpus if self.gpus else 0.0)
+
+    def cost(self, table: pd.DataFrame) -> float | None:
+        """Hours times their rates; None where a rate that is needed is not given."""
+        cpu, gpu = self._loads(table)
+        if self.core_hour is None or (gpu and self.gpu_hour is None):
+            return None
+        return cpu * self.core_hour + (gpu * self.gpu_hour if gpu else 0.0)
+
+    def _loads(self, table):
+        stages = table[table["stage"] != "all"]
+        of_gpu = stages["stage"].isin(GPU_STAGES) & (self.gpus > 0)
+        return stages.loc[~of_gpu, "cpu_hours"].sum(), stages.loc[of_gpu, "gpu_hours"].sum()
+
+
 def _image_row(pilot: Pilot, stage: str, scans: int, shards: int, unknown: str) -> dict:
     jobs = pilot.jobs[pilot.jobs["stage"] == stage]
     row = {"stage": stage, "jobs": shards}
     if unknown:
         return row | {"note": f"unknown: the pilot had {unknown}"}
-    # the benchmark of a resumed job misses what was done before; the ledger does not
-    done = [pilot.done_s.get((stage, name), 0.0) for name in jobs["name"]]
     scale = scans / pilot.scans / 3600
-    row["cpu_hours"] = float(jobs["cpu_s"].clip(lower=done).sum()) * scale
+    row["cpu_hours"] = float(_whole(pilot, jobs, "cpu_s").sum()) * scale
     if stage in GPU_STAGES:
-        row["gpu_hours"] = float(jobs["seconds"].clip(lower=done).sum()) * scale
+        row["gpu_hours"] = float(_whole(pilot, jobs, "seconds").sum()) * scale
     return row | {"memory_gb": jobs["memory_mb"].max() / 1024}
+
+
+def _whole(pilot: Pilot, jobs, column: str) -> pd.Series:
+    """A column of jobs; the benchmark of a resumed one misses what the ledger knows was done."""
+    done = [pilot.done_s.get(key, 0.0) for key in zip(jobs["stage"], jobs["name"], strict=True)]
+    return jobs[column].clip(lower=done)
 
 
 def _fold_row(pilot: Pilot, stage: str, configuration: dict, annotated: int, unknown: str) -> dict:

@@ -11,7 +11,7 @@ from iliopsoas.config import Run, Vertebrae
 from iliopsoas.stages import images
 from iliopsoas.stages.landmarks import FILE as LANDMARKS
 from iliopsoas.stages.shards import Shard, Stage, output_of
-from iliopsoas.status import Refused, Verdict
+from iliopsoas.status import Verdict
 
 MASK = "iliopsoas.nii.gz"
 PREVIEW = "preview.png"
@@ -21,11 +21,10 @@ PROFILE = "profile.tsv"  # cross-section and fat fraction at every level
 def participant(folder, parameters: dict, vertebrae: dict | None = None) -> dict:
     """Measure one participant's mask, draw its preview; returns measures, levels and evidence.
 
-    `vertebrae`: path and labels of `masks.vertebrae.read`. One that cannot be used costs nobody
-    the volume: the levels are the landmarks' then, and ``level_note`` says why.
+    `vertebrae`: `mask` of `masks.vertebrae.heights`.
     """
     from iliopsoas.masks import profile, volumes
-    from iliopsoas.masks.vertebrae import read as read_vertebrae
+    from iliopsoas.masks import vertebrae as spine
     from iliopsoas.qc import evidence, preview
 
     folder = Path(folder)
@@ -37,13 +36,7 @@ def participant(folder, parameters: dict, vertebrae: dict | None = None) -> dict
     water, fat, body = (np.asanyarray(image.dataobj) for image in images.load(folder))
     files.write_bytes(folder / PREVIEW, preview.preview(water, mask, found, image.affine))
     measures = volumes.measure(mask, image.affine, water, fat, **parameters)
-    places = profile.heights(found, image.affine)
-    if vertebrae and places["hip_mm"] is not None:
-        try:
-            spine = read_vertebrae(**vertebrae, hip_mm=places["hip_mm"])
-            places = profile.heights(found, image.affine, spine)
-        except Refused as refused:
-            places["level_note"] = f"{refused.verdict}: {refused.message}"
+    places = spine.heights(found, image.affine, vertebrae)
     levels = profile.per_level(mask, image.affine, water, fat, places["hip_mm"])
     files.write_tsv(folder / PROFILE, levels)
     boxes = evidence.crop_boxes(found, mask.shape)

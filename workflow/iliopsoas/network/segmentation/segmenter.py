@@ -160,10 +160,7 @@ class Segmenter:
         to the blocks' means twice (back projection, Irani and Peleg 1991) leaves 1 % and
         2 %.
         """
-        fine = refine(probability, self.factor)
-        for _ in range(BACK_PROJECTIONS if self.factor > 1 else 0):
-            fine = fine + refine(probability - coarsen(fine, self.factor), self.factor)
-        return np.clip(fine, 0.0, 1.0)
+        return np.clip(refine(probability, self.factor, BACK_PROJECTIONS), 0.0, 1.0)
 
     def _forward(self, model, images) -> np.ndarray:
         parts, start = [], 0
