@@ -464,4 +464,5 @@ def test_what_decides_about_fat_and_water_reaches_its_flag(acquired, undisturbed
 def test_noise_is_flagged():
     built = build_stations(in_memory(make_stations(numbers=(2, 3, 4, 5), noise=220.0)))
     planes = process.take_planes(built, stitch.choose_target(built))
-    assert "low_signal_to_noise" in flags_of(process._correct_stations(built, planes, 8))
+    _, record = process._correct_stations(built, planes, 8)
+    assert "low_signal_to_noise" in flags_of(record)

@@ -87,7 +87,7 @@ def process_scan(
     acquired = build_stations(scan.slices, oblique_tolerance)
     target = stitch.choose_target(acquired)
     weights = stitch.station_weights(acquired, target)
-    reading = _reading_record(scan, acquired, target)
+    reading = _record(scan, acquired, target)
     planes = take_planes(acquired, target)
     stations = [replace(station, channels={}) for station in acquired]
     del scan, acquired  # a whole scan in memory each
@@ -95,6 +95,7 @@ def process_scan(
 
     planes, decided, corrected, regions = undo_exchanges(stations, planes, target)
     swaps.require_certain(decided, swap_margin)
+    decisions = {"swaps_corrected": corrected} | exchanges.record(regions) | _swap_record(decided)
     watch("swaps")
 
     outline = _outline_record(decided.masks, stations, target)
@@ -118,6 +119,7 @@ def process_scan(
 
     mask = body.body_mask(volumes[IN], covered)
     litres = body.require_body(mask, grid.voxel_ml(target.affine))
+    size = {"body_litres": round(litres, 3), "coverage": round(float(covered.mean()), 4)}
     voids = _void_record(volumes[IN], mask, target, stations)
     watch("body mask")
 
@@ -128,19 +130,7 @@ def process_scan(
     if "fat_fraction" in contrasts:
         further["fat_fraction"] = fat_fraction(*images)
     watch("output")
-    record = {
-        **reading,
-        "swaps_corrected": corrected,
-        **exchanges.record(regions),
-        **_swap_record(decided),
-        **outline,
-        **shading,
-        **seams,
-        "body_litres": round(litres, 3),
-        "coverage": round(float(covered.mean()), 4),
-        **voids,
-        **scaling,
-    }
+    record = reading | decisions | outline | shading | seams | size | voids | scaling
     return DixonResult(*images, record=record, contrasts=further, seconds=watch.seconds)
 
 
@@ -354,7 +344,7 @@ def _image(values: np.ndarray, scale: float, target: stitch.Target) -> nib.Nifti
     return grid.las_image(values.astype(np.int16), target.affine)
 
 
-def _reading_record(scan, stations: list[Slab], target: stitch.Target) -> dict:
+def _record(scan, stations: list[Slab], target: stitch.Target) -> dict:
     found = [station.number for station in stations]
     return {
         "stations_found": found,

@@ -100,10 +100,8 @@ def rim_of(channels: dict, mask: np.ndarray, halves: dict, spacing_z: float) -> 
             index = select(tile, where) * (DEPTHS + 4) + select(layer, where).clip(1) - 1
             size = tiles * (DEPTHS + 4)
             shape = (tiles, DEPTHS + 4)
-            fat, water = (
-                np.bincount(index, select(channels[name][..., k], where), size).reshape(shape)
-                for name in ("F", "W")
-            )
+            fat = np.bincount(index, select(channels["F"][..., k], where), size).reshape(shape)
+            water = np.bincount(index, select(channels["W"][..., k], where), size).reshape(shape)
             count = np.bincount(index, minlength=size).reshape(shape)
             rim.pieces.append((unit, k, where, *judge(fat, water, count)))
     return rim

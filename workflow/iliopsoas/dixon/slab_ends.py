@@ -38,8 +38,7 @@ def end_profile(in_phase: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if depth < 2 * inner:
         return np.ones(depth, np.float32)
     for direction in (1, -1):
-        outer = (part[..., ::direction][..., : inner + 1] for part in (in_phase, mask))
-        steps = slice_steps(*outer)
+        steps = slice_steps(*(a[..., ::direction][..., : inner + 1] for a in (in_phase, mask)))
         if steps is None:
             continue
         trend = float(np.median(steps[END_SLICES:]))
