@@ -47,7 +47,8 @@ class BiasField:
         corrected = {name: np.empty_like(values) for name, values in channels.items()}
         for first in range(0, self.shape[2], 32):
             part = np.s_[..., first : first + 32]
-            inverse = 1 / self.evaluate(first, min(first + 32, self.shape[2]))
+            inverse = self.evaluate(first, min(first + 32, self.shape[2]))
+            np.reciprocal(inverse, out=inverse)
             for name, values in channels.items():
                 np.multiply(values[part], inverse, out=corrected[name][part])
         return corrected

@@ -53,7 +53,7 @@ def foreground(in_phase: np.ndarray) -> np.ndarray:
     ndarray of bool (x, y, z)
     """
     smooth = ndimage.uniform_filter(in_phase.T, (1, 3, 3), mode="nearest").T
-    bright = float(np.percentile(smooth[::2, ::2, ::2], 98))
+    bright = float(np.percentile(smooth.T[::2, ::2, ::2], 98))
     threshold = max(4.0 * noise_level(in_phase), 0.06 * bright)
     return fill_slices(smooth > threshold)
 

@@ -204,7 +204,7 @@ def _between(tissue, label, spacing):
     levels = []
     for sign in (1, -1):
         mine = (kind == sign).astype(np.float32)
-        usual = float(np.median(values[kind == sign])) if mine.any() else 0.0
+        usual = float(np.median(select(values, kind == sign))) if mine.any() else 0.0
         amount = ndimage.uniform_filter(mine.T, size[::-1]).T + 1e-3
         total = ndimage.uniform_filter((mine * (values - usual)).T, size[::-1]).T
         levels.append(usual + total / amount)

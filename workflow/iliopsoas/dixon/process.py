@@ -10,6 +10,7 @@ import numpy as np
 from iliopsoas import grid, machine
 from iliopsoas.dixon import bias, body, exchanges, quality, slab_ends, stitch, swaps
 from iliopsoas.dixon.series import Slab, build_stations
+from iliopsoas.dixon.voxels import select
 from iliopsoas.ukb.archive import LIMITS, Limits, open_scan
 
 IN, FAT, WATER = "in", "F", "W"
@@ -146,8 +147,8 @@ def fat_fraction(water, fat, body) -> nib.Nifti1Image:
     fat_signal = np.asanyarray(fat.dataobj).astype(np.float32)  # int16 holds no hundredfold
     signal = np.asanyarray(water.dataobj) + fat_signal
     known = inside & (signal > 0)
-    percent = np.zeros(signal.shape, np.int16)
-    percent[known] = np.rint(100 * fat_signal[known] / signal[known])
+    percent = np.zeros(signal.shape, np.int16, order="F")
+    percent.T[known.T] = np.rint(100 * select(fat_signal, known) / select(signal, known))
     return grid.las_image(percent, water.affine)
 
 
@@ -321,7 +322,7 @@ def _images(volumes: dict, mask: np.ndarray, target: stitch.Target) -> tuple[tup
     series would lose its steps to rounding, both channels are multiplied by one power of
     two, named in the record.
     """
-    top = max(float(np.percentile(volumes[c][::2, ::2, ::2], 99.9)) for c in (FAT, WATER))
+    top = max(float(np.percentile(volumes[c].T[::2, ::2, ::2], 99.9)) for c in (FAT, WATER))
     highest = max(float(volumes[c].max()) for c in (FAT, WATER))
     scale = 1.0
     while top * scale > 16_000:

@@ -156,7 +156,7 @@ def seam_difference(lower: np.ndarray, upper: np.ndarray, weight: np.ndarray) ->
     """
     shared = np.minimum(weight, 1 - weight)
     middle = shared >= min(0.05, shared.max())
-    a, b = lower[..., middle], upper[..., middle]
+    a, b = lower.T[middle].T, upper.T[middle].T
     bright = np.minimum(a, b)
     positive = select(bright, bright > 0)
     if positive.size < 1000:
@@ -188,7 +188,8 @@ def seam_agreement(lower, upper, weight: np.ndarray) -> float | None:
     """
     shared = np.minimum(weight, 1 - weight)
     middle = shared >= min(0.05, shared.max())
-    totals = [water[..., middle] + fat[..., middle] for water, fat in (lower, upper)]
+    lower, upper = ([part.T[middle].T for part in both] for both in (lower, upper))
+    totals = [water + fat for water, fat in (lower, upper)]
     tissue = np.ones(totals[0].shape, bool)
     for total in totals:
         positive = select(total, total > 0)
@@ -198,7 +199,7 @@ def seam_agreement(lower, upper, weight: np.ndarray) -> float | None:
     if tissue.sum() < 1000:
         return None
     shares = [
-        select(water[..., middle], tissue) / select(total, tissue)
+        select(water, tissue) / select(total, tissue)
         for (water, _), total in zip((lower, upper), totals, strict=True)
     ]
     if min(share.std() for share in shares) == 0:

@@ -174,8 +174,8 @@ def resample_axis(array, axis: int, source: tuple, target: tuple) -> np.ndarray:
         shape[axis] = count
         result = np.zeros(shape, np.float32, order="F")
         where = [slice(None)] * array.ndim
-        where[axis] = np.flatnonzero(inside)
-        result[tuple(where)] = np.take(array.T, nearest[inside], axis=-1 - axis).T
+        where[-1 - axis] = np.flatnonzero(inside)
+        result.T[tuple(where)] = np.take(array.T, nearest[inside], axis=-1 - axis)
         return result
     moved = np.tensordot(array.T, spline_matrix(size, at), axes=(array.ndim - 1 - axis, 1))
     return np.asfortranarray(np.moveaxis(moved.T, 0, axis))
