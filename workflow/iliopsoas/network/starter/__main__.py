@@ -22,6 +22,7 @@ PASSES = (
     (Recipe(**COMMON, coarsen=2, epochs=10, learning_rate=1e-3, seed=2021), 40),
     (Recipe(**COMMON, coarsen=2, epochs=8, learning_rate=5e-4, seed=2022), 40),
     (Recipe(**COMMON, coarsen=2, epochs=30, learning_rate=1e-3, seed=2023), 40),
+    (Recipe(**COMMON, coarsen=2, epochs=20, learning_rate=1e-3, seed=2024), 200),
 )
 
 
@@ -34,7 +35,7 @@ def main() -> None:
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     log.setLevel(logging.INFO)
-    train(given.folder, given.output, PASSES, bodies_seen=32, bodies_held_out=4, seed=7)
+    train(given.folder, given.output, PASSES, bodies_seen=64, bodies_held_out=4, seed=7)
 
 
 if __name__ == "__main__":
