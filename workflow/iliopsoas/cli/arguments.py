@@ -275,7 +275,7 @@ def _plan(command):
         "--cores", type=_count, default=1, metavar="N", help="cores of the large run (default 1)"
     )
     command.add_argument(
-        "--gpus", type=_count_or_none, default=0, metavar="N", help="its GPUs (default 0)"
+        "--gpus", type=_count_or_zero, default=0, metavar="N", help="its GPUs (default 0)"
     )
     for unit in ("core", "gpu"):
         command.add_argument(
@@ -338,12 +338,12 @@ def _count(text: str, least: int = 1) -> int:
     return value
 
 
-def _count_or_none(text: str) -> int:
+def _count_or_zero(text: str) -> int:
     return _count(text, 0)
 
 
 def _between(low: float, high: float, unit: str):
-    """A number that a person can have in this unit."""
+    """A number from low to high."""
 
     def number(text: str) -> float:
         value = float(text)

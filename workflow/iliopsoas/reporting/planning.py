@@ -227,7 +227,13 @@ def estimate(
 
 
 def scan_costs(pilot: Pilot) -> pd.DataFrame:
-    """What a scan cost in each image stage and shard: stage, shard, cpu_s, seconds, memory_mb."""
+    """What one scan cost on average, a row per image stage and shard.
+
+    Returns
+    -------
+    DataFrame
+        stage, shard; cpu_s, seconds: of one scan; memory_mb: of the whole job.
+    """
     jobs = pilot.jobs[pilot.jobs["stage"].isin((*IMAGE_STAGES, OPINION))]
     table = jobs.rename(columns={"name": "shard"}).reset_index(drop=True)
     for column in ("cpu_s", "seconds"):
@@ -237,7 +243,7 @@ def scan_costs(pilot: Pilot) -> pd.DataFrame:
 
 
 def uncertainty(pilot: Pilot) -> float | None:
-    """Relative half-width of the 95 % interval (Student's t) of a scan's CPU-hours.
+    """Relative half-width (0.1 is 10 %) of the 95 % interval, Student's t, of a scan's CPU-hours.
 
     From the spread of the image stages' cost per scan between the pilot's shards; None for a
     pilot of one shard, which cannot tell. What the pilot's scans all share, an easier cohort or a
@@ -259,6 +265,7 @@ class Machine:
     cores, gpus : int
         Without a GPU the network runs on the cores.
     core_hour, gpu_hour : float, optional
+        Price of an hour of one; unknown without.
     """
 
     cores: int
