@@ -94,6 +94,20 @@ def test_muscle_does_not_enter_bone_where_bone_wins(body, still):
     np.testing.assert_array_equal(free[:30], held[:30])
 
 
+def test_fat_between_two_muscles_is_part_of_neither(body, still):
+    among_muscles = dataclasses.replace(
+        body, around=np.full_like(body.around, tissues.MUSCLES[0].label)
+    )
+    _, whole = randomisation.render(among_muscles, still, 2)
+    plane = dataclasses.replace(still, plane=(0.8, 0))
+    image, label = randomisation.render(among_muscles, plane, 2)
+    muscle = (image - 0.1) / 0.9  # both muscles have signal 1, fat has 0.1
+    border = (whole > 0) & (whole < 1)
+    assert muscle[border].min() < 0.5
+    np.testing.assert_allclose(label[border], (whole * muscle)[border], atol=1e-5)
+    np.testing.assert_allclose(label[~border], whole[~border])
+
+
 def test_a_mirrored_sample_is_the_mirror_image(body, still):
     image, label = randomisation.render(body, still, 2)
     mirrored = randomisation.render(body, dataclasses.replace(still, mirrored=True), 2)

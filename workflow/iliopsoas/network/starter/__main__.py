@@ -23,6 +23,7 @@ PASSES = (
     (Recipe(**COMMON, coarsen=2, epochs=8, learning_rate=5e-4, seed=2022), 40),
     (Recipe(**COMMON, coarsen=2, epochs=30, learning_rate=1e-3, seed=2023), 40),
     (Recipe(**COMMON, coarsen=2, epochs=20, learning_rate=1e-3, seed=2024), 200),
+    (Recipe(**COMMON, coarsen=2, epochs=16, learning_rate=1e-3, seed=2025), 200),
 )
 
 

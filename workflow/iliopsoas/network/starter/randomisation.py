@@ -6,7 +6,7 @@ things and not the look of one phantom. Drawing the numbers (`draw`) is apart fr
 (`render`), as in TorchIO 2: the same numbers give the same crop.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -133,8 +133,8 @@ def draw(rng) -> Parameters:
         + tuple(rng.uniform(0.3, 1.2, 2))
         + tuple(rng.uniform(0, 2 * np.pi, 2)),
         warp=(rng.uniform(0, 6.0), rng.uniform(0, 2.0)),
-        muscle_warp=(rng.uniform(0, 4.0), rng.uniform(0, 1.5)),
-        swelling=(rng.normal(-0.7, 1.6), rng.uniform(0, 1.3), rng.normal(0, 0.8)),
+        muscle_warp=(rng.uniform(0, 6.0), rng.uniform(0, 2.5)),
+        swelling=(rng.normal(-1.0, 1.9), rng.uniform(0, 1.5), rng.normal(-0.3, 1.4)),
         bone_wins=bool(often[0] < 0.85),
         signal=_signal(rng),
         muscle_signal=float(np.clip(rng.normal(1, 0.05), 0.85, 1.15)),
@@ -157,6 +157,22 @@ def draw(rng) -> Parameters:
         cap=(0.975, 1.0)[rng.integers(2)],
         edge=int(rng.integers(1, 24)) if often[5] < 0.1 else 0,
         seed=int(rng.integers(2**31)),
+    )
+
+
+def usual(parameters: Parameters) -> Parameters:
+    """The same sample, imaged as scanners mostly do: without what a training exaggerates."""
+    return replace(
+        parameters,
+        bias=0.05,
+        seam=0.05,
+        blur=(0.4, 0.4, 0.4),
+        ghost=0.0,
+        noise=0.015,
+        gamma=1.0,
+        divisor=1.0,
+        cap=1.0,
+        edge=0,
     )
 
 
@@ -321,17 +337,19 @@ def _muscle(noise, p, fat):
 
 
 def _planes(image, noise, p, fat, share, other, iliac):
-    """Fat where two muscles meet in a voxel or in voxels side by side."""
+    """Fat where two muscles meet in a voxel or in voxels side by side: it is part of neither."""
     between, within = p.plane
+    meet = 2 * np.sqrt(share * other)
+    apart = 2 * np.sqrt(np.clip((share - iliac) * iliac, 0, None))
     if between:
-        meet = 2 * np.sqrt(share * other)
-        weight = np.clip(between * meet * (1 + 0.5 * noise(12, 12, 16)), 0, 0.9)
-        image += weight * (fat - image)
+        _fill(image, share, np.clip(between * meet * (1 + 0.5 * noise(12, 12, 16)), 0, 0.9), fat)
     if within:
-        psoas = share - iliac
-        meet = 2 * np.sqrt(np.clip(psoas * iliac, 0, None))
-        weight = np.clip(within * meet * (1 + 0.7 * noise(12, 12, 16)), 0, 0.8)
-        image += weight * (fat - image)
+        _fill(image, share, np.clip(within * apart * (1 + 0.7 * noise(12, 12, 16)), 0, 0.8), fat)
+
+
+def _fill(image, share, weight, fat):
+    image += weight * (fat - image)
+    share *= 1 - weight
 
 
 def _scanner(image, noise, p, rng):
