@@ -10,6 +10,7 @@ import pytest
 
 from iliopsoas import files, grid, landmarks
 from iliopsoas.crops import box
+from iliopsoas.dixon.body import fill_slices
 from iliopsoas.landmarks import atlas, coarse, heads, locating, silhouette, voids
 from iliopsoas.landmarks.silhouette import Silhouette
 from iliopsoas.qc.judge import judge_one
@@ -422,6 +423,16 @@ def test_a_void_at_a_joint_is_measured_on_its_side(offset_mm, radius_mm):
 def test_other_voids_are_no_implant(offset_mm, radius_mm):
     images = with_hole(offset_mm, radius_mm)
     assert voids.at_hip(*images, JOINTS_OF_A_BLOCK["left"]) == (0.0, None)
+
+
+def test_a_void_that_opens_to_the_skin_counts_as_a_whole():
+    water, fat, body = with_hole((0, 50, 0), 55.0)  # the skin is 55 mm before the joint
+    joint = np.add(JOINTS_OF_A_BLOCK["left"], (0, 50 / grid.IN_PLANE_MM, 0))
+    hole = body & (water < 400)
+    opened = fill_slices(body & ~hole)
+    assert np.count_nonzero(hole & ~opened) > 0.4 * np.count_nonzero(hole)
+    ml, _ = voids.at_hip(water, fat, opened, joint)
+    assert ml == pytest.approx(np.count_nonzero(hole) * grid.VOXEL_ML, rel=0.1)
 
 
 def test_no_void_is_told_without_images_or_body(reference):
