@@ -6,6 +6,7 @@ needs to be unpickled.
 """
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,7 +126,8 @@ def held_out_rows(
         (name, side) to (normalised crop, manual label, both (96, 96, 192), and voxels of the
         whole manual muscle, with what the crop does not show).
     segment : callable
-        Crop to (mask after post-processing, record with `NETWORK_FEATURES`).
+        Crop to (mask after post-processing, record with `NETWORK_FEATURES`); called from two
+        threads.
     seed, repeats : int
         How often each degradation is drawn anew.
 
@@ -135,32 +137,35 @@ def held_out_rows(
         eid, instance, side, fault ("" = none), dice, automatic_ml, manual_ml, `FEATURES`.
         A crop in which nothing was found has Dice 0 and missing features of its mask.
     """
-    rows = []
-    for name in people:
+    faults = [("", None)] + list(DEGRADATIONS.items()) * repeats
+
+    def rows_of(name, side):
         eid, instance = name.rsplit("_", 1)
-        for side in grid.SIDES:
-            crop, label, manual = read(name, side)
-            faults = [("", None)] + list(DEGRADATIONS.items()) * repeats
-            for number, (fault, degrade) in enumerate(faults):
-                rng = np.random.default_rng([seed, int(eid), int(instance), len(side), number])
-                seen, truth = (crop, label) if degrade is None else degrade(crop, label, rng)
-                mask, record = segment(seen)
-                automatic = int(np.count_nonzero(mask))
-                # what a wrong crop lost counts as missed
-                shared = int(np.count_nonzero(mask & (truth > 0)))
-                both = automatic + manual
-                rows.append(
-                    {
-                        "eid": eid,
-                        "instance": instance,
-                        "side": side,
-                        "fault": fault,
-                        "dice": 2.0 * shared / both if both else np.nan,
-                        "automatic_ml": automatic * grid.VOXEL_ML,
-                        "manual_ml": manual * grid.VOXEL_ML,
-                    }
-                    | crop_features(mask, seen, record, side)
-                )
+        crop, label, manual = read(name, side)
+
+        def row(number):
+            fault, degrade = faults[number]
+            rng = np.random.default_rng([seed, int(eid), int(instance), len(side), number])
+            seen, truth = (crop, label) if degrade is None else degrade(crop, label, rng)
+            mask, record = segment(seen)
+            automatic = int(np.count_nonzero(mask))
+            # what a wrong crop lost counts as missed
+            shared = int(np.count_nonzero(mask & (truth > 0)))
+            both = automatic + manual
+            return {
+                "eid": eid,
+                "instance": instance,
+                "side": side,
+                "fault": fault,
+                "dice": 2.0 * shared / both if both else np.nan,
+                "automatic_ml": automatic * grid.VOXEL_ML,
+                "manual_ml": manual * grid.VOXEL_ML,
+            } | crop_features(mask, seen, record, side)
+
+        return pool.map(row, range(len(faults)))
+
+    with ThreadPoolExecutor(2) as pool:  # one crop is measured while the network sees the next
+        rows = [row for name in people for side in grid.SIDES for row in rows_of(name, side)]
     return pd.DataFrame(rows, columns=[*ROW, *FEATURES])
 
 
