@@ -43,22 +43,25 @@ def at_hip(water, fat, body, hip) -> tuple[float, tuple | None]:
     half = np.ceil(_WINDOW_MM / spacing).astype(int)
     low = np.maximum(np.round(hip).astype(int) - half, 0)
     window = tuple(slice(a, b) for a, b in zip(low, low + 2 * half + 1, strict=True))
-    inside = without_notches(body[window] > 0)
+    inside = body[window] > 0
     signal = water[window].astype(np.float32) + fat[window]
     if not inside.any():
         return 0.0, None
-    dark = inside & (signal < _VOID * np.median(signal[inside]))
-    core = ndimage.distance_transform_edt(dark, sampling=spacing) > _RADIUS_MM
+    away = np.sqrt(sum(
+        ((axis + start - at) * mm) ** 2
+        for axis, start, at, mm in zip(
+            np.ogrid[tuple(slice(n) for n in inside.shape)], low, hip, spacing, strict=True
+        )
+    ))  # fmt: skip
+    dark = signal < _VOID * np.median(signal[inside])
+    if not (_core(dark) & (away <= _REACH_MM + _RADIUS_MM)).any():
+        return 0.0, None  # nearly everybody
+    dark &= without_notches(inside)
+    core = _core(dark)
     if not core.any():
         return 0.0, None
     void = dark & (ndimage.distance_transform_edt(~core, sampling=spacing) <= _RADIUS_MM)
     labels, count = ndimage.label(void)
-    away = np.sqrt(sum(
-        ((axis + start - at) * mm) ** 2
-        for axis, start, at, mm in zip(
-            np.ogrid[tuple(slice(n) for n in void.shape)], low, hip, spacing, strict=True
-        )
-    ))  # fmt: skip
     near = np.unique(labels[void & (away <= _REACH_MM)])
     if not len(near):
         return 0.0, None
@@ -66,3 +69,7 @@ def at_hip(water, fat, body, hip) -> tuple[float, tuple | None]:
     places = np.nonzero(labels == largest)
     middle = tuple(float(axis.mean() + start) for axis, start in zip(places, low, strict=True))
     return len(places[0]) * grid.VOXEL_ML, middle
+
+
+def _core(dark) -> np.ndarray:
+    return ndimage.distance_transform_edt(dark, sampling=grid.SPACING_MM) > _RADIUS_MM
