@@ -545,7 +545,8 @@ def test_an_implant_in_a_real_outline_is_flagged_from_its_zip(
     assert not found["refused"]
     assert {"metal_at_hip", "hip_mirrored"} <= found["flags"]
     assert found["found"]["left"] == 0  # the sound side
-    assert found["found"]["right"] == pytest.approx(planted["right"], rel=0.3)
+    # a small void's border is lost to blur and slices of 4.5 mm
+    assert 0.5 * planted["right"] < found["found"]["right"] < 1.1 * planted["right"]
     assert found["off"] <= 10
 
 
