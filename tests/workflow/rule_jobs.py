@@ -58,7 +58,9 @@ def run(jobs_file, rule, asked_file) -> None:
         path = os.path.relpath(os.fsdecode(arguments[0] or "."))
         if event == "open" and arguments[2] & os.O_CREAT:
             made.add(path)
-        elif path not in made:
+        elif event == "open" and arguments[1] is None:
+            return  # os.open: of temporary folders that are removed, by names below them
+        elif path not in made and ".partial-" not in path:
             asked.add(path)
 
     sys.addaudithook(listen)
@@ -66,7 +68,7 @@ def run(jobs_file, rule, asked_file) -> None:
         script, snakemake = job["script"]
         runpy.run_path(script, init_globals={"snakemake": snakemake}, run_name="__main__")
     finally:
-        Path(asked_file).write_text("\n".join(sorted(asked)))
+        Path(asked_file).write_text("\n".join(sorted(asked)), encoding="utf-8")
 
 
 if __name__ == "__main__":

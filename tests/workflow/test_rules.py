@@ -49,7 +49,7 @@ MAKES = {
     "segment_shard": (MASK,),
     "volumes_shard": (PICTURE, "profile.tsv"),
     "other_masks_shard": (OTHER_MASK,),
-    "review_page": (),
+    "review_page": ("results/qc/review",),
 }
 READS = {
     "cohort": ("phantom/zips", "phantom/annotations"),
