@@ -244,6 +244,7 @@ def test_an_empty_folder_and_a_link_are_looked_at(tmp_path):
         b"PAR1" + bytes(100),
         b"%PDF-1.4 broken",
     ],
+    ids=["pickle", "gzip", "zip", "parquet", "pdf"],  # archives hold the time: no name for a test
 )
 def test_what_cannot_be_opened_is_a_finding(data):
     assert CLOSED in {finding.kind for finding in scan_bytes(data, "a.bin")}

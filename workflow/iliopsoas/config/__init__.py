@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from iliopsoas import starter
 from iliopsoas.config import consistency
+from iliopsoas.config.other_tools import OtherMethod, Vertebrae, presets, vertebra_presets
 from iliopsoas.config.section import Section
 from iliopsoas.config.sections import (
     Cohort,
@@ -21,7 +22,6 @@ from iliopsoas.config.sections import (
     Figures,
     Landmarks,
     Network,
-    OtherMethod,
     Phantom,
     QualityControl,
     Release,
@@ -29,10 +29,7 @@ from iliopsoas.config.sections import (
     Segmentation,
     Statistics,
     Training,
-    Vertebrae,
     Volumes,
-    presets,
-    vertebra_presets,
 )
 from iliopsoas.config.values import LocalPath, ResultsPath, Tag, Unique
 from iliopsoas.status import InputError
