@@ -16,30 +16,24 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, Workflow
+from conftest import ROOT
 from PIL import Image
 
 from iliopsoas import files
 
 pytestmark = pytest.mark.slow
 
-# Switched on in addition to what the small run does, so that more rules have something to do.
-MORE = {
-    "qc": {"second_opinion": True},
-    "segmentation": {"threshold": "calibrated"},
-    "other_methods": [{"name": "truth", "folder": "phantom/truth"}],
-}
-# Rules that have no job in that run.
+# Rules that have no job in the small run.
 OTHERS = {
     # with other settings
-    *("check_weights", "remove_images", "tool_shard"),
+    *("check_weights", "threshold_curve", "calibrate", "opinion_shard", "remove_images"),
+    *("tool_shard", "other_masks_shard", "methods_shard", "other_volumes", "other_statistics"),
     # asked for by name
     *("export_for_annotation", "learning_rate_sweep", "export_bids", "export_phenotypes"),
     *("collect_egress", "egress", "freeze", "drift", "find_failed"),
 }
 IMAGES = ("water.nii.gz", "fat.nii.gz", "body.nii.gz")
 MASK, POINTS, PICTURE = "iliopsoas.nii.gz", "landmarks.json", "preview.png"
-OTHER_MASK = "other-truth.nii.gz"
 # What no rule declares file by file, as a ledger or a table stands for it: files of participants'
 # folders (names without a slash) and folders that the configuration names.
 MAKES = {
@@ -48,7 +42,6 @@ MAKES = {
     "landmarks_shard": (POINTS,),
     "segment_shard": (MASK,),
     "volumes_shard": (PICTURE, "profile.tsv"),
-    "other_masks_shard": (OTHER_MASK,),
     "review_page": ("results/qc/review",),
 }
 READS = {
@@ -57,16 +50,11 @@ READS = {
     "landmarks_shard": IMAGES,
     "crops_shard": ("water.nii.gz", "body.nii.gz", POINTS, "phantom/annotations"),
     "segment_shard": ("body.nii.gz", POINTS),
-    "opinion_shard": (POINTS, MASK),
     "volumes_shard": (*IMAGES, POINTS, MASK),
-    "other_masks_shard": (*IMAGES, POINTS),
-    "methods_shard": (MASK, OTHER_MASK),
     "figures": ("water.nii.gz", "body.nii.gz", POINTS, MASK, "phantom/annotations"),
     "review_page": ("water.nii.gz", POINTS, PICTURE),
     "recovery": (MASK, "phantom/truth"),
 }
-# where Snakemake itself writes
-NOT_FOR_REPORT = tuple(f".snakemake/{name}" for name in ("log", "locks", "scripts", "incomplete"))
 SCRIPT = [sys.executable, str(Path(__file__).with_name("rule_jobs.py"))]
 # When, how fast and where something was made.
 CHANGING = {"seconds", "finished", "machine", "commit", "date", "time"}
@@ -93,33 +81,24 @@ def call(folder: Path, *arguments) -> None:
 
 
 @pytest.fixture(scope="module")
-def more(finished, tmp_path_factory) -> Workflow:
-    """The finished run with more switched on."""
-    run = finished.copy(tmp_path_factory.mktemp("rules") / "run")
-    run.settings |= MORE
-    run.run()
-    return run
-
-
-@pytest.fixture(scope="module")
-def jobs(more):
-    """Of every rule, by name; see rule_jobs.py."""
-    path = more.folder.parent / "jobs.pickle"
+def jobs(finished, tmp_path_factory):
+    """A job of every rule, by name, and the file that holds them; see rule_jobs.py."""
+    path = tmp_path_factory.mktemp("jobs") / "jobs.pickle"
     planning = subprocess.Popen(
         [*SCRIPT, "plan", str(path)],
-        cwd=more.folder,
+        cwd=finished.folder,
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     assert planning.stdout.readline() == "planned\n"
-    yield pickle.loads(path.read_bytes())
+    yield pickle.loads(path.read_bytes()), path
     planning.communicate()
 
 
-def undeclared(more, names, shard: str | None) -> list[str]:
+def undeclared(run, names, shard: str | None) -> list[str]:
     """Paths in the run's folder of names in `MAKES` or `READS`; of a shard's participants."""
-    sample = files.read_tsv(more.results / "cohort/sample.tsv")
+    sample = files.read_tsv(run.results / "cohort/sample.tsv")
     folders = [
         files.subject_folder("results", row.eid, row.instance)
         for row in sample.itertuples()
@@ -128,30 +107,30 @@ def undeclared(more, names, shard: str | None) -> list[str]:
     found = []
     for name in names:
         paths = [Path(name)] if "/" in name else [folder / name for folder in folders]
-        found += [str(path) for path in paths if (more.folder / path).exists()]
+        found += [str(path) for path in paths if (run.folder / path).exists()]
     return found
 
 
 @pytest.mark.parametrize("rule", sorted(set(rules_with_work()) - OTHERS))
-def test_a_rule_makes_its_outputs_again_from_what_it_declares(rule, jobs, more, tmp_path):
-    job = jobs[rule]
-    made = undeclared(more, MAKES.get(rule, ()), job["shard"])
-    read = undeclared(more, READS.get(rule, ()), job["shard"])
+def test_a_rule_makes_its_outputs_again_from_what_it_declares(rule, jobs, finished, tmp_path):
+    job, jobs_file = jobs[0][rule], jobs[1]
+    made = undeclared(finished, MAKES.get(rule, ()), job["shard"])
+    read = undeclared(finished, READS.get(rule, ()), job["shard"])
     given = {path for path in (*job["inputs"], *read) if not Path(path).is_absolute()}
     if rule == "report":  # Snakemake's own, of everything there is
-        given = {path for path in files_of(more.folder) if not path.startswith(NOT_FOR_REPORT)}
-        given -= set(job["outputs"])
+        there = files_of(finished.folder, ["results", "phantom", ".snakemake/metadata"])
+        given = set(there) - {*job["outputs"], *job["log"]}
     folder, asked = tmp_path / "alone", tmp_path / "asked"
     for path in (*job["outputs"], *job["log"]):  # as Snakemake does
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
     for path in given:
-        give(more.folder / path, folder / path)
-    before = files_of(more.folder)
-    call(folder, "run", more.folder.parent / "jobs.pickle", rule, asked)
-    assert files_of(more.folder) == before, "a script wrote into its inputs"
+        give(finished.folder / path, folder / path)
+    before = files_of(finished.folder, given)
+    call(folder, "run", jobs_file, rule, asked)
+    assert files_of(finished.folder, given) == before, "a script wrote into its inputs"
     expected = [*job["outputs"], *made]
     for path in expected:
-        SAME.get(rule, same)(more.folder / path, folder / path)
+        SAME.get(rule, same)(finished.folder / path, folder / path)
     if asked.exists():
         known = {Path(path) for path in (*given, *expected)}
         strange = [path for path in asked.read_text().splitlines() if not may(Path(path), known)]
@@ -169,10 +148,11 @@ def give(source: Path, place: Path) -> None:
         place.symlink_to(source)
 
 
-def files_of(folder: Path) -> dict[str, int]:
-    """Files below a folder with their time of change."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in found}
+def files_of(run: Path, paths) -> dict[str, int]:
+    """Files of a run, and in folders of it, with their time of change."""
+    places = [run / path for path in paths]
+    found = [path for place in places for path in (place, *place.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(run)): path.stat().st_mtime_ns for path in found}
 
 
 def may(path: Path, known: set[Path]) -> bool:
@@ -182,14 +162,14 @@ def may(path: Path, known: set[Path]) -> bool:
 
 
 def test_every_rule_has_a_case(jobs):
-    assert set(jobs) == set(rules_with_work()) - OTHERS
+    assert set(jobs[0]) == set(rules_with_work()) - OTHERS
 
 
 def test_what_no_rule_declares_is_made_by_a_rule_before(jobs):
     maker = {name: rule for rule, names in MAKES.items() for name in names}
     for rule, names in READS.items():
         for name in names:
-            assert maker[name] in jobs[rule]["after"], (rule, name)
+            assert maker[name] in jobs[0][rule]["after"], (rule, name)
 
 
 # --- the same ------------------------------------------------------------------------------------
