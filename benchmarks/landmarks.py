@@ -125,7 +125,7 @@ def main() -> None:
         for wide in (1.25, 1.5):
             moved, points = painted.warped(mask, known, wide)
             add(f"outline, {wide} times as wide", moved, points, model)
-        for long in (0.94, 1.06):
+        for long in (0.9, 0.94, 1.06, 1.1):
             moved, points = painted.warped(mask, known, long=long)
             add(f"outline, {long} times as long", moved, points, model)
         cut = np.array(mask)

@@ -47,9 +47,10 @@ def fit(bodies) -> dict:
     }
     shapes = [shape for shape, _ in bodies]
     model = {
-        "hip_above_crotch": ridge(
+        "hip_share_of_trunk": ridge(
             [silhouette.hip_features(shape) for shape in shapes],
-            pair["hip"][:, 2] - [shape.crotch for shape in shapes],
+            (pair["hip"][:, 2] - [shape.crotch for shape in shapes])
+            / [silhouette.trunk_length(shape) for shape in shapes],
             RIDGE,
         )
     }

@@ -43,7 +43,7 @@ def test_left_out_bodies_are_found(fitting, real):
     assert len(hips) == 30
     assert hips.max() <= 10
     assert hips.mean() <= 4
-    assert np.abs([row["midline x"] for row in rows]).max() <= 3
+    assert np.abs([row["midline x"] for row in rows]).max() <= 3.5
     assert np.abs(np.concatenate([row["one shoulder z"] for row in rows])).max() <= 10
 
 
@@ -53,6 +53,60 @@ def test_six_groups_left_out(fitting, real):
     hips = np.abs([row["hip height"] for row in fitting.left_out(real, groups)])
     assert hips.max() <= 10
     assert hips.mean() <= 4
+
+
+def resliced(body, factor):
+    """A body as many times as long, and its own slice of every new one; by nearest slice."""
+    centre = 166
+    own = np.round((np.arange(body.shape[2]) - centre) / factor + centre).astype(int)
+    inside = (own >= 0) & (own < body.shape[2])
+    return np.where(inside, body[:, :, np.where(inside, own, 0)], False)
+
+
+@pytest.mark.reference
+def test_left_out_bodies_are_found_at_other_lengths(fitting, real):
+    """A body and its longer and shorter copies are left out together."""
+    factors = (0.94, 1.0, 1.06)
+    errors = {factor: [] for factor in factors}
+    for number, (shape, known) in enumerate(real):
+        model = fitting.fit(real[:number] + real[number + 1 :])
+        for factor in factors:
+            longer = Silhouette.of(resliced(shape.body, factor))
+            hips = (np.array([known[key][2] for key in ("11", "12")]) - 166) * factor + 166
+            errors[factor].append(coarse.hip_height(longer, model) - hips)
+    errors = {factor: np.array(each) for factor, each in errors.items()}
+    for each in errors.values():
+        assert np.abs(each).max() <= 10
+        assert np.abs(each.mean()) <= 1.2
+        assert np.abs(each.mean(axis=1)).mean() <= 3.2
+
+
+@pytest.mark.reference
+def test_hips_keep_their_place_in_the_trunk_of_a_longer_body(real):
+    """Nothing but the mask is stretched: the share of the trunk stays, the height grows."""
+    shape, _ = real[9]
+    shares = []
+    for factor in (0.9, 1.0, 1.04):
+        longer = Silhouette.of(resliced(shape.body, factor))
+        length = silhouette.trunk_length(longer)
+        assert length == pytest.approx(factor * silhouette.trunk_length(shape), abs=2)
+        height = coarse.hip_height(longer, coarse.shipped_model()) - longer.crotch
+        shares.append(height / length)
+    assert np.ptp(shares) * 220 <= 1.5
+
+
+def test_trunk_is_measured_from_crotch_to_shoulders():
+    """A trunk with legs, shoulders and a neck of known heights."""
+    body = np.zeros(grid.SHAPE, bool)
+    body[72:105, 60:120, :120] = body[119:152, 60:120, :120] = True  # two legs
+    body[72:152, 50:130, 120:340] = True
+    body[52:172, 50:130, 200:340] = True  # arms and shoulders
+    body[97:127, 70:110, 340:] = True
+    shape = Silhouette.of(body)
+    assert abs(shape.crotch - 120) <= 3
+    assert silhouette.trunk_length(shape) == pytest.approx(340 - shape.crotch, abs=1.5)
+    body[:, :, 314:] = False  # without its highest station: as if of usual height
+    assert silhouette.trunk_length(Silhouette.of(body)) == pytest.approx(355 - 120, abs=3)
 
 
 @pytest.mark.reference
@@ -83,7 +137,8 @@ def test_real_body_passes_and_is_found_in_any_place(reference):
     cut = image.slicer[2:, 5:170, 3:360]
     moved = landmarks.locate(cut)
     for key, xyz in moved.items():
-        np.testing.assert_allclose(np.add(xyz, (2, 5, 3)), found[key], atol=2)
+        off = 3 if key in {"1", "2"} else 2  # the neck that is cut off tells about shoulders
+        np.testing.assert_allclose(np.add(xyz, (2, 5, 3)), found[key], atol=off)
 
 
 @pytest.mark.reference

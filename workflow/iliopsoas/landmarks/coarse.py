@@ -20,7 +20,6 @@ KNEE = {"right": "21", "left": "22"}
 
 _LOWEST_KNEE = 4  # slices below show no body in the stitched volume
 _LEGS_CUT = 12  # a body that begins higher lacks its lowest station: nothing tells the knees
-_SHOULDERS_CUT = 345  # a body that ends lower lacks its highest station
 
 
 @cache
@@ -38,7 +37,8 @@ def linear(part: dict, features) -> float:
 
 def hip_height(shape: Silhouette, model: dict) -> float:
     """z of the femoral heads, mean of both."""
-    return shape.crotch + linear(model["hip_above_crotch"], silhouette.hip_features(shape))
+    share = linear(model["hip_share_of_trunk"], silhouette.hip_features(shape))
+    return shape.crotch + share * silhouette.trunk_length(shape)
 
 
 def joints(shape: Silhouette, model: dict | None = None) -> dict:
@@ -86,8 +86,6 @@ def usual_shoulders(right_hip, left_hip, model: dict | None = None) -> dict:
 
 def _shoulders(shape, model, hip):
     found = {}
-    if np.flatnonzero(shape.thickness.any(axis=0))[-1] < _SHOULDERS_CUT:
-        return found
     for side, sign in zip(SIDES, (-1, 1), strict=True):
         features = silhouette.shoulder_features(shape, side, hip)
         if features is None:

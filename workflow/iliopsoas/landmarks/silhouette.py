@@ -17,9 +17,13 @@ _TRUNK = slice(110, 200)
 _THORAX = slice(280, 330)
 _UPPER_ARM = slice(295, 330)
 _NECK = (350, 358, 364)
+_SHOULDERS_CUT = 345  # a body that ends lower lacks its highest station
+_SHOULDER_TOP = 355.0  # mean of the public bodies
+_SHOULDER_TOPS = (330.0, 380.0)  # a cut body must not carry the model away
 
 _CROTCH_SHARE = 0.75  # of the trunk's depth in the midline: only the trunk is that deep there
 _SLAB = 6  # half width of the midline slab
+_HIP_LEVELS = np.arange(-16, 72, 4) / 220  # of the trunk's length (220 slices on average)
 
 
 @dataclass(frozen=True)
@@ -96,29 +100,40 @@ def _crotch(depth) -> tuple[int, float] | None:
 
 
 def hip_features(shape: Silhouette) -> np.ndarray:
-    """What tells the femoral heads' height above the crotch, 83 numbers.
+    """What tells the femoral heads' height above the crotch, 82 numbers.
 
     Depth of the midline, its front and back outline, and the area of the cross-section,
-    every 4 slices from 16 below to 72 above the crotch, relative to the trunk; and the
-    crotch's own height. Front and back tell men from women: the crotch of the mask is
-    lower in men.
+    relative to the trunk, at 22 levels from 7 % of the trunk's length below to 31 % above the
+    crotch: the same places in short and long bodies. Front and back tell men from women: the
+    crotch of the mask is lower in men.
     """
-    levels = np.arange(shape.crotch - 16, shape.crotch + 72, 4)
+    levels = shape.crotch + trunk_length(shape) * _HIP_LEVELS
     depth = gaussian_filter1d(gaussian_filter1d(shape.slab.sum(axis=0), 1.5), 2)
     area = gaussian_filter1d(shape.thickness.sum(axis=0), 3)
     trunk_area = np.median(area[shape.crotch + 20 : shape.crotch + 150])
     front, back = (gaussian_filter1d(edge, 2) for edge in _edges(shape.slab))
     centre = depth_centre(shape, shape.crotch + 20)
-    outline = levels[3:]
-    return np.concatenate(
-        [
-            depth[levels] / shape.depth,
-            (front[outline] - centre) / shape.depth,
-            (back[outline] - centre) / shape.depth,
-            area[levels] / trunk_area,
-            [(shape.crotch - 130) / 20],
-        ]
-    )
+
+    profiles = [
+        depth / shape.depth,
+        (front - centre) / shape.depth,
+        (back - centre) / shape.depth,
+        area / trunk_area,
+    ]
+    slices = np.arange(shape.thickness.shape[1])
+    sampled = [np.interp(levels, slices, profile) for profile in profiles]
+    # below the crotch the midline shows no outline
+    return np.concatenate([sampled[0], sampled[1][3:], sampled[2][3:], sampled[3]])
+
+
+def trunk_length(shape: Silhouette) -> float:
+    """Slices from the crotch to the top of the shoulders.
+
+    Shoulders that are not in view count as where they usually are: the highest station is
+    placed by them.
+    """
+    tops = [top for side in grid.SIDES if (top := shoulder_top(shape, side)) is not None]
+    return float(np.mean(tops or [_SHOULDER_TOP])) - shape.crotch
 
 
 def _edges(slab) -> tuple[np.ndarray, np.ndarray]:
@@ -165,18 +180,26 @@ def half(shape: Silhouette, side: str) -> tuple[np.ndarray, float, float]:
     return part, float(middle), reach
 
 
-def shoulder_features(shape: Silhouette, side: str, hip: float) -> np.ndarray | None:
-    """What tells a shoulder joint's height: top of the shoulder, hip height, width of the neck."""
+def shoulder_top(shape: Silhouette, side: str) -> float | None:
+    """Height of the shoulder's upper surface; None where the shoulder is not in view."""
     part, _, reach = half(shape, side)
-    if reach < 20:
+    if reach < 20 or np.flatnonzero(shape.thickness.any(axis=0))[-1] < _SHOULDERS_CUT:
         return None
     solid = part > 4
     top = np.where(solid.any(axis=1), solid.shape[1] - 1 - solid[:, ::-1].argmax(axis=1), 200.0)
     outward = np.array([0.7, 0.75, 0.8]) * reach
-    shoulder = np.interp(outward, np.arange(len(top)), gaussian_filter1d(top, 1)).mean()
+    height = np.interp(outward, np.arange(len(top)), gaussian_filter1d(top, 1)).mean()
+    return float(np.clip(height, *_SHOULDER_TOPS))
+
+
+def shoulder_features(shape: Silhouette, side: str, hip: float) -> np.ndarray | None:
+    """What tells a shoulder joint's height: top of the shoulder, hip height, width of the neck."""
+    top = shoulder_top(shape, side)
+    if top is None:
+        return None
     neck = [np.count_nonzero(shape.thickness[:, level] > 4) for level in _NECK]
     neck = [np.log(width) for width in neck if width] or [4.4]  # slices beyond the volume tell none
-    features = np.array([(shoulder - 352) / 7, (hip - 163) / 13, (np.mean(neck) - 4.4) / 0.4])
+    features = np.array([(top - _SHOULDER_TOP) / 7, (hip - 163) / 13, (np.mean(neck) - 4.4) / 0.4])
     return np.clip(features, -3.5, 3.5)  # a cut body must not carry the model away
 
 
