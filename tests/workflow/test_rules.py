@@ -184,7 +184,8 @@ def same(expected: Path, found: Path) -> None:
             same(expected / name, found / name)
     else:
         assert found.is_file(), f"{found.name} was not made"
-        SAME.get(expected.suffix, same_bytes)(expected, found)
+        alike = SAME.get(expected.name) or SAME.get(expected.suffix, same_bytes)
+        alike(expected, found)
 
 
 def same_bytes(expected, found):
@@ -274,6 +275,6 @@ SAME = {
     ".png": same_picture,
     ".npz": same_arrays,
     ".h5": same_crops,
-    ".zip": same_names,
+    "report.zip": same_names,
     "train": same_training,
 }
