@@ -44,7 +44,7 @@ def variants(body: Anatomy, femur, rng):
     for name, keys in (("right implant", ["11"]), ("both implants", ["11", "12"])):
         other = body
         for key in keys:
-            other = painted.implant(other, key, rng)
+            other = painted.implant(other, body.landmarks[key], rng)
         yield name, other.water, other.fat
     yield "no femoral heads", np.where(femur, 0.58, water), np.where(femur, 0.05, fat)
     yield "fat and water exchanged", fat, water

@@ -7,7 +7,7 @@ its neighbours, pelvis, femur and spine those of two manual CT annotations
 sets are read from a folder that is not part of this project.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -164,22 +164,30 @@ def paint(mask, landmarks: dict, labels: Labels, rng, fat_fraction=0.08) -> Anat
     return Anatomy(water, fat, named, truth, volume, dict(landmarks))
 
 
-def implant(body: Anatomy, key: str, rng) -> Anatomy:
-    """A hip replacement: no signal within 4 to 5 cm about the joint, exchanged around it.
+def implant(body, centre, rng, void_mm=(40.0, 50.0)):
+    """A body with a hip replacement: no signal about the joint, exchanged around it.
 
     Water and fat are exchanged in a rim of 1 to 2 cm, as field inhomogeneity does.
+
+    Parameters
+    ----------
+    body : dataclass with `water` and `fat`
+    centre : tuple of float
+        The joint, voxels.
+    rng : numpy.random.Generator
+    void_mm : tuple of float
+        Least and largest radius of the void.
     """
-    centre = np.array(body.landmarks[key], float)
     shape = body.water.shape
     axes = np.ogrid[tuple(slice(n) for n in shape)]
     squares = [((a - c) * s) ** 2 for a, c, s in zip(axes, centre, SPACING, strict=True)]
     distance = np.sqrt(sum(squares)).astype(np.float32) - 6 * _noise(rng, 8, shape)
-    void = rng.uniform(40, 50)
+    void = rng.uniform(*void_mm)
     water, fat = body.water.copy(), body.fat.copy()
     rim = (distance < void + rng.uniform(10, 20)) & (distance >= void)
     water[rim], fat[rim] = body.fat[rim], body.water[rim]
     water[distance < void] = fat[distance < void] = 0
-    return Anatomy(water, fat, body.labels, body.iliopsoas, body.volume_ml, body.landmarks)
+    return replace(body, water=water, fat=fat)
 
 
 def warped(mask, landmarks, wide=1.0, long=1.0, deep=1.0):

@@ -17,31 +17,29 @@ from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def job_of(output: str, configfile: Path | None = None, cores: int = 1):
-    """The job that makes `output`, and the configuration of its workflow."""
+def jobs_of(*targets: str, configfile: Path | None = None, cores: int = 1):
+    """The jobs that make `targets` (none: all that the workflow makes), and the configuration.
+
+    Jobs whose outputs are there already are among them.
+    """
     with SnakemakeApi(OutputSettings()) as api:
         workflow = api.workflow(
             resource_settings=ResourceSettings(cores=cores),
             config_settings=ConfigSettings(configfiles=[configfile] if configfile else []),
             snakefile=ROOT / "Snakefile",
         )
-        dag = workflow.dag(DAGSettings(targets={output})).workflow_api._workflow
+        dag = workflow.dag(DAGSettings(targets=set(targets))).workflow_api._workflow
         dag._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
         dag._build_dag()
-        job = next(job for job in dag.dag.jobs if output in job.output)
-        return job, dag.globals["config"]
+        return list(dag.dag.jobs), dag.globals["config"]
 
 
-if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("output", help="an output of the job, as the rule writes it")
-    arguments.add_argument("--configfile", type=Path)
-    options = arguments.parse_args()
-    job, config = job_of(options.output, options.configfile)
+def script_of(job, config) -> tuple[str, Snakemake]:
+    """The script of a job's rule, and the object `snakemake` that it finds."""
     script = ROOT / "workflow/rules" / job.rule.script
     snakemake = Snakemake(
-        job.input,
-        job.output,
+        job.input._plainstrings(),
+        job.output._plainstrings(),
         job.params,
         job.wildcards,
         job.threads,
@@ -52,4 +50,15 @@ if __name__ == "__main__":
         None,
         str(script.parent),
     )
-    runpy.run_path(str(script), init_globals={"snakemake": snakemake}, run_name="__main__")
+    return str(script), snakemake
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("output", help="an output of the job, as the rule writes it")
+    arguments.add_argument("--configfile", type=Path)
+    options = arguments.parse_args()
+    jobs, config = jobs_of(options.output, configfile=options.configfile)
+    made_by = next(job for job in jobs if options.output in job.output)
+    script, snakemake = script_of(made_by, config)
+    runpy.run_path(script, init_globals={"snakemake": snakemake}, run_name="__main__")

@@ -8,9 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from iliopsoas import grid, landmarks
+from iliopsoas import files, grid, landmarks
 from iliopsoas.crops import box
-from iliopsoas.landmarks import atlas, coarse, heads, locating, silhouette
+from iliopsoas.dixon.body import fill_slices
+from iliopsoas.landmarks import atlas, coarse, heads, locating, silhouette, voids
 from iliopsoas.landmarks.silhouette import Silhouette
 from iliopsoas.qc.judge import judge_one
 from iliopsoas.status import InputError, Refused, Verdict
@@ -292,7 +293,9 @@ def test_implausible(change, verdict, word):
 def test_hips_outside_the_body_are_implausible():
     mask = np.ones(grid.SHAPE, np.uint8)
     landmarks.assess(PLAUSIBLE, grid.las_image(mask))
-    mask[60, 77, 158] = 0
+    mask[54:67, 60:, 140:180] = 0
+    landmarks.assess(PLAUSIBLE, grid.las_image(mask))  # a void that opens to the skin
+    mask[20:100, :, 140:180] = 0
     with pytest.raises(Refused, match="outside the body"):
         landmarks.assess(PLAUSIBLE, grid.las_image(mask))
     with pytest.raises(Refused, match="outside the volume"):
@@ -400,7 +403,10 @@ def test_an_unclear_head_takes_the_clear_ones_mirror_image(reference):
     np.testing.assert_allclose(found["11"], known["11"], atol=6)
     assert record["hip_confidence_right"] < LEAST <= record["hip_confidence_left"]
     assert record["hip_confidence"] == record["hip_confidence_left"]
-    assert flags_of(record) == {"hip_mirrored"}
+    assert flags_of(record) == {"hip_mirrored", "metal_at_hip"}
+    ball = 4 / 3 * np.pi * 45**3 / 1000
+    assert record["void_ml_right"] == pytest.approx(ball, rel=0.1)
+    assert record["void_ml_left"] == 0
 
 
 @pytest.mark.reference
@@ -410,7 +416,7 @@ def test_two_implants_leave_the_coarse_hips(reference):
     assert found == landmarks.locate(image)
     assert (record["hips_seen"], record["hips_mirrored"]) == ("", "")
     assert record["hip_confidence"] < LEAST
-    assert flags_of(record) == {"hips_doubtful"}
+    assert flags_of(record) == {"hips_doubtful", "metal_at_hip"}
 
 
 @pytest.mark.reference
@@ -423,6 +429,72 @@ def test_images_without_signal_leave_the_coarse_position(reference):
     assert record["hip_confidence"] == 0
     with pytest.raises(ValueError, match="water"):
         landmarks.locate(image, dark.slicer[:, :, :300], dark)
+
+
+# --- implants -----------------------------------------------------------------------------------
+
+
+JOINTS_OF_A_BLOCK = {"right": (55, 55, 60), "left": (135, 55, 60)}
+
+
+def with_hole(offset_mm, radius_mm):
+    """Water, fat and mask of an even body with a hole, beside the left hip by an offset."""
+    body = np.zeros((190, 110, 120), bool)
+    body[5:-5, 8:-8] = True
+    axes = np.ogrid[tuple(slice(n) for n in body.shape)]
+    centre = np.add(JOINTS_OF_A_BLOCK["left"], np.divide(offset_mm, grid.SPACING_MM))
+    parts = zip(axes, centre, grid.SPACING_MM, strict=True)
+    hole = sum(((axis - at) * mm) ** 2 for axis, at, mm in parts) < radius_mm**2
+    water, fat = (np.where(body & ~hole, level, 4).astype(np.int16) for level in (420, 60))
+    return water, fat, body
+
+
+@pytest.mark.parametrize(
+    ("offset_mm", "radius_mm"),
+    [
+        ((0, 0, 0), 22.5),
+        ((13, -14, 27), 22.5),  # as far off as coarse hips were at most
+        ((0, 0, -40), 45.0),  # along the stem
+    ],
+)
+def test_a_void_at_a_joint_is_measured_on_its_side(offset_mm, radius_mm):
+    images = with_hole(offset_mm, radius_mm)
+    ml, place = voids.at_hip(*images, JOINTS_OF_A_BLOCK["left"])
+    assert ml == pytest.approx(4 / 3 * np.pi * radius_mm**3 / 1000, rel=0.1)
+    found_mm = np.subtract(place, JOINTS_OF_A_BLOCK["left"]) * grid.SPACING_MM
+    np.testing.assert_allclose(found_mm, offset_mm, atol=3)
+    assert voids.at_hip(*images, JOINTS_OF_A_BLOCK["right"]) == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("offset_mm", "radius_mm"),
+    [
+        ((-80, 0, 0), 25.0),  # bladder or rectum: in the middle
+        ((0, 0, 0), 6.0),  # cortical bone: thin
+        ((0, 30, 55), 25.0),  # gas in the caecum: higher
+        ((0, -10, 110), 25.0),  # and higher still
+    ],
+)
+def test_other_voids_are_no_implant(offset_mm, radius_mm):
+    images = with_hole(offset_mm, radius_mm)
+    assert voids.at_hip(*images, JOINTS_OF_A_BLOCK["left"]) == (0.0, None)
+
+
+def test_a_void_that_opens_to_the_skin_counts_as_a_whole():
+    water, fat, body = with_hole((0, 50, 0), 55.0)  # the skin is 55 mm before the joint
+    joint = np.add(JOINTS_OF_A_BLOCK["left"], (0, 50 / grid.IN_PLANE_MM, 0))
+    hole = body & (water < 400)
+    opened = fill_slices(body & ~hole)
+    assert np.count_nonzero(hole & ~opened) > 0.4 * np.count_nonzero(hole)
+    ml, _ = voids.at_hip(water, fat, opened, joint)
+    assert ml == pytest.approx(np.count_nonzero(hole) * grid.VOXEL_ML, rel=0.1)
+
+
+def test_no_void_is_told_without_images_or_body(reference):
+    dark = np.zeros(grid.SHAPE, np.int16)
+    assert voids.at_hip(dark, dark, dark, (150, 88, 165)) == (0.0, None)
+    record = landmarks.locate_with_record(real_image(reference))[1]
+    assert record["void_ml"] is None
 
 
 # --- the published route ------------------------------------------------------------------------
@@ -447,6 +519,36 @@ def test_atlas_route(reference, tmp_path):
     assert abs(found["11"][2] - known["11"][2]) <= 10
     assert abs(found["12"][0] - known["12"][0]) <= 8
     assert abs(found["1"][2] - known["1"][2]) <= 10
+
+
+def standing(width):
+    """A trunk on two legs, with a neck."""
+    x, y, z = np.ogrid[: grid.SHAPE[0], : grid.SHAPE[1], : grid.SHAPE[2]]
+
+    def column(centre, across, deep):
+        return ((x - centre) / (across * width)) ** 2 + ((y - 85) / deep) ** 2 < 1
+
+    trunk, neck = column(112, 70, 45), column(112, 30, 28)
+    legs = column(112 - 36 * width, 32, 32) | column(112 + 36 * width, 32, 32)
+    return np.select([z < 130, z < 345], [legs, trunk], neck).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("marked_higher", "flagged"), [((0, 0, 0), False), ((-12, 0, 12), True)])
+def test_atlas_bodies_whose_hips_are_marked_elsewhere_are_flagged(tmp_path, marked_higher, flagged):
+    for number, higher in enumerate(marked_higher):
+        width = (0.95, 1.0, 1.05)[number]
+        joints = np.zeros(grid.SHAPE, np.uint8)
+        for key, aside, level in ((1, -60, 335), (2, 60, 335), (11, -37, 160), (12, 37, 160)):
+            at = level + (higher if key > 2 else 0)
+            joints[round(112 + aside * width), 85, at] = key
+        images = {"mask.body": standing(width), "bone_joints": joints}
+        for name, array in images.items():
+            files.write_nifti(tmp_path / str(number) / f"{name}.nii.gz", grid.las_image(array))
+    image = grid.las_image(standing(1.02))
+    found, record = landmarks.locate_with_record(image, atlas=tmp_path)
+    landmarks.assess(found, image)
+    assert record["route"] == "atlas"
+    assert ("landmarks_spread" in flags_of(record)) is flagged
 
 
 def test_atlas_folder_must_hold_bodies(tmp_path):

@@ -94,21 +94,18 @@ def test_only_whose_mask_changed_is_compared_again(shard):
     assert list(found["seconds"])[1:] == list(before)[1:]
 
 
-def test_a_mask_no_other_tool_agrees_with_is_flagged():
+def test_a_mask_no_other_tool_agrees_with_is_flagged(shard):
     people = pd.DataFrame({"eid": [f"{1000000 + k}" for k in range(4)], "instance": "2"})
     sample = people.assign(sex="male", age=60, height_cm=170.0, bmi=25.0)
     volumes = people.assign(
         status="ok", segment_fingerprint="f", left_ml=300.0, right_ml=310.0, total_ml=610.0
     )
     volumes["mean_ml"], volumes["difference_ml"], volumes["imi_ml_m2"] = 305.0, -10.0, 211.0
-    ledger = people.assign(verdict="ok")
-    ledger["dice_own_left"] = [0.9, 0.3, 0.9, np.nan]
-    ledger["dice_own_right"] = [0.9, 0.9, 0.59, np.nan]
-    found = judge(sample, volumes, {"methods": ledger})
+    found = judge(sample, volumes, {"methods": run(shard).reset_index()})
     flags = found.flags[found.flags["flag"] == "methods_disagree"].set_index("eid")["value"]
-    assert flags.to_dict() == {"1000001": 0.3, "1000002": 0.59}
+    assert flags.to_dict() == {"1000001": 2 / 4}  # its right side
     summary = found.summary.set_index("flag").loc["methods_disagree"]
-    assert (summary["evaluated"], summary["not_evaluable"]) == (3, 1)
+    assert (summary["evaluated"], summary["not_evaluable"]) == (2, 2)
     without = judge(sample, volumes, {}).summary.set_index("flag").loc["methods_disagree"]
     assert without["evaluated"] == 0
 

@@ -143,7 +143,7 @@ def test_a_healthy_cohort_is_hardly_flagged():
         ("swap_uncertain", "dixon", {"swap_confidence": 0.3}),
         ("exchange_doubtful", "dixon", {"exchanges_doubtful_ml": 40.0}),
         ("exchange_mended", "dixon", {"exchanges_mended_ml": 47.0}),
-        ("metal_at_hip", "dixon", {"void_ml": 45.0}),
+        ("metal_at_hip", "landmarks", {"void_ml": 45.0}),
         ("outline_cut", "dixon", {"outline_cut_percent": 30.0}),
         ("stations_missing", "dixon", {"stations_missing": "6"}),
         ("low_signal_to_noise", "dixon", {"snr": 2.0}),

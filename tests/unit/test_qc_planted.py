@@ -1,19 +1,25 @@
 """Flags reached from faults planted in images or zips, through the code that the stages run."""
 
+import importlib
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from dixon_zip import STATIONS, STEP, encode, in_memory, make_stations, scan_items, write_zip
 from scipy import ndimage
 
-from iliopsoas import grid
+from iliopsoas import grid, landmarks
 from iliopsoas.crops import box, cut, normalise, normaliser
 from iliopsoas.dixon import exchanges, process, stitch
 from iliopsoas.dixon.series import build_stations
 from iliopsoas.masks import volumes
 from iliopsoas.network import segmentation
 from iliopsoas.network.segmentation import Segmenter, Subject
+from iliopsoas.phantom import anatomy
+from iliopsoas.phantom.traits import Traits
 from iliopsoas.qc import evidence
+from iliopsoas.qc.checks import CHECKS
 from iliopsoas.qc.judge import judge, judge_one
 
 JOINTS = {"1": (60, 80, 345), "2": (170, 80, 345), "11": (72, 80, 158), "12": (152, 80, 158)}
@@ -362,7 +368,7 @@ def test_what_reading_had_to_decide_is_noted(of_scan):
     assert found["qc_verdict"] == "note"
 
 
-# --- the whole of the Dixon stage ----------------------------------------------------------------
+# --- the whole of the Dixon stage, and the joints -------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -375,7 +381,7 @@ def damaged(tmp_path_factory):
         y = ((rows - 1) / 2 * STEP + 1.116 - STEP * np.arange(rows))[None, :, None]
         z = (low + thick * np.arange(slices))[:, None, None]
         # an implant at the left hip; some values that 16 bits cannot hold
-        void = (x - 75) ** 2 + y**2 + (z + 545) ** 2 < 24**2
+        void = (x - 80) ** 2 + (y - 15) ** 2 + (z + 600) ** 2 < 24**2
         for name, array in channels.items():
             array[void] = 0
             if number == 3 and name != "opp":
@@ -384,7 +390,10 @@ def damaged(tmp_path_factory):
     stations[2]["F"], stations[2]["W"] = stations[2]["W"], stations[2]["F"]
     path = tmp_path_factory.mktemp("damaged") / "1234567_20201_2_0.zip"
     result = process.process_scan(write_zip(path, scan_items(stations), level=0), bias_shrink=6)
-    return set(judge_one({}, {"dixon": result.record})["qc_flags"].split(","))
+    _, joints = landmarks.locate_with_record(result.body, result.water, result.fat)
+    assert joints["void_ml_right"] == 0
+    records = {"dixon": result.record, "landmarks": joints}
+    return set(judge_one({}, records)["qc_flags"].split(","))
 
 
 @pytest.mark.parametrize("flag", ["metal_at_hip", "intensities_clipped", "swaps_corrected"])
@@ -412,11 +421,22 @@ def undisturbed(acquired):
     return decided(acquired)
 
 
-def exchanged_ball(stations):
+def exchanged_ball(stations, enclosed=False):
+    """A ball in a muscle; where enclosed, in a dark shell with an opening to the front."""
     z, y, x = np.ogrid[:44, :174, :224]
-    ball = ((z - 22) * 4.5) ** 2 + ((y - 90) * STEP) ** 2 + ((x - 145) * STEP) ** 2 < 22.5**2
+    before = (90 - y) * STEP
+    distance = np.sqrt(((z - 22) * 4.5) ** 2 + before**2 + ((x - 145) * STEP) ** 2)
+    ball = distance < (20 if enclosed else 22.5)
+    if enclosed:
+        shell = ~ball & (distance < 25) & (before < 0.85 * distance)
+        stations[3] = {name: np.where(shell, 5, part) for name, part in stations[3].items()}
     fat, water = stations[3]["F"], stations[3]["W"]
     stations[3]["F"], stations[3]["W"] = np.where(ball, water, fat), np.where(ball, fat, water)
+
+
+def hidden_ball(stations):
+    """Most of its border tells nothing: too little for putting it right."""
+    exchanged_ball(stations, enclosed=True)
 
 
 def beside_the_table(stations):
@@ -440,6 +460,7 @@ def leaking(stations):
     [
         (None, set()),
         (exchanged_ball, {"exchange_mended"}),
+        (hidden_ball, {"exchange_doubtful"}),
         (beside_the_table, {"outline_cut"}),
         (leaking, {"swap_uncertain"}),
     ],
@@ -466,3 +487,72 @@ def test_noise_is_flagged():
     planes = process.take_planes(built, stitch.choose_target(built))
     _, record = process._correct_stations(built, planes, 8)
     assert "low_signal_to_noise" in flags_of(record)
+
+
+# --- implants and joints --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def man():
+    return anatomy.build(Traits("male", 60, 176.0, 82.0, 300.0, 310.0, 0.08, 5), step=2)
+
+
+def of_hips(body, implants=(), top=grid.SHAPE[2]):
+    """Flags of a body's joints, with implants at some hips and cut at the top."""
+    water, fat = (1000 * part for part in (body.water, body.fat))
+    for key in implants:
+        axes = np.ogrid[tuple(slice(n) for n in grid.SHAPE)]
+        parts = zip(axes, body.landmarks[key], grid.SPACING_MM, strict=True)
+        distance = np.sqrt(sum(((axis - at) * mm) ** 2 for axis, at, mm in parts))
+        rim, void = distance < 30, distance < 22.5
+        water, fat = np.where(rim, fat, water), np.where(rim, water, fat)
+        water[void] = fat[void] = 0
+    inside = (body.labels > 0) & (np.arange(grid.SHAPE[2]) < top)
+    mask = grid.las_image(inside.astype(np.uint8))
+    images = (grid.las_image(part.astype(np.int16)) for part in (water, fat))
+    points, record = landmarks.locate_with_record(mask, *images)
+    landmarks.assess(points, mask)
+    flags = judge_one({}, {"landmarks": record})["qc_flags"]
+    return set(filter(None, flags.split(",")))
+
+
+@pytest.mark.parametrize(
+    ("fault", "flags"),
+    [
+        ({}, set()),
+        ({"implants": ["11"]}, {"metal_at_hip", "hip_mirrored"}),
+        ({"implants": ["11", "12"]}, {"metal_at_hip", "hips_doubtful"}),
+        ({"top": 314}, {"shoulders_default"}),  # what station 2 does not reach
+    ],
+)
+def test_implants_and_missing_shoulders_reach_their_flags(man, fault, flags):
+    assert of_hips(man, **fault) == flags
+
+
+@pytest.mark.slow
+@pytest.mark.reference
+def test_an_implant_in_a_real_outline_is_flagged_from_its_zip(
+    reference, tmp_path, monkeypatch, request
+):
+    monkeypatch.syspath_prepend(request.config.rootpath / "benchmarks")
+    bodies, implants = (importlib.import_module(name) for name in ("bodies", "implants"))
+    rng = np.random.default_rng(0)
+    body = bodies.paint(reference / "atlas" / "0010", 0, reference=reference)
+    changed, planted = implants.variant(body, "right implant", 0, rng)
+    path = tmp_path / "1000000_20201_2_0.zip"
+    implants.write_zip(path, bodies.scan(changed, 0), rng)
+    found = implants.measured(path, body.hips, bias_shrink=6)
+    assert not found["refused"]
+    assert {"metal_at_hip", "hip_mirrored"} <= found["flags"]
+    assert found["found"]["left"] == 0  # the sound side
+    # a small void's border is lost to blur and slices of 4.5 mm
+    assert 0.5 * planted["right"] < found["found"]["right"] < 1.1 * planted["right"]
+    assert found["off"] <= 10
+
+
+def test_every_flag_is_planted():
+    """In this file, or in the files of what the flag is about."""
+    others = ("landmarks", "qc_quality", "second_opinion", "methods")
+    files = [Path(__file__), *(Path(__file__).with_name(f"test_{name}.py") for name in others)]
+    text = "".join(path.read_text() for path in files)
+    assert [name for name in CHECKS if f'"{name}"' not in text] == []

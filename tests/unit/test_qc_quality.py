@@ -6,7 +6,11 @@ import pytest
 from scipy import ndimage
 
 from iliopsoas import grid
+from iliopsoas.masks import volumes
+from iliopsoas.masks.overlap import dice
 from iliopsoas.qc import degrade, quality
+from iliopsoas.qc.evidence import gather
+from iliopsoas.qc.judge import judge
 from iliopsoas.status import InputError
 
 SHAPE = (96, 96, 192)
@@ -179,6 +183,47 @@ def test_features_come_from_the_cohort_table_side_by_side(model):
     assert people.set_index("eid").loc["1000001", "predicted_dice"] == lower
 
 
+def dark_levels(crop):
+    """A third of the muscle's levels without signal."""
+    crop = crop.copy()
+    crop[..., 80:115] = 0
+    return crop
+
+
+def test_a_mask_of_a_degraded_crop_is_flagged_among_sound_ones(model):
+    """From crops through network, masks and measures to the flag; the model knows nobody here."""
+    boxes = {"right": ((0, 0, 0), SHAPE), "left": ((96, 0, 0), (192, 96, 192))}
+    affine, truth, people, segmented, measured = grid.las_affine(), {}, [], [], []
+    for number in range(2):
+        key = {"eid": f"{2000001 + number}", "instance": "2"}
+        mask, water = np.zeros((192, 96, 192), np.uint8), np.zeros((192, 96, 192), np.float32)
+        network = {}
+        for side, (low, _) in boxes.items():
+            crop, label = make_crop(f"{key['eid']}_2", side)
+            if number == 0 and side == "left":
+                crop = dark_levels(crop)
+            drawn, record = segment(crop)
+            truth[number, side] = dice(drawn, label > 0)
+            half = slice(low[0], low[0] + 96)
+            mask[half][drawn], water[half] = grid.SIDES[side], crop
+            network |= {f"{side}_{name}": value for name, value in record.items()}
+        stage = key | {"verdict": "ok", "message": "", "fingerprint": "f"}
+        seen = gather(mask, affine, water, boxes=boxes)
+        segmented.append(stage | network)
+        measured.append(stage | volumes.measure(mask, affine, water, 0.1 * water) | seen)
+        people.append(key | {"sex": "male", "age": 60, "height_cm": 175.0, "bmi": 25.0})
+    assert truth.pop((0, "left")) < 0.8
+    assert min(truth.values()) > 0.9
+    sample = pd.DataFrame(people)
+    ledgers = {"segment": pd.DataFrame(segmented), "volumes": pd.DataFrame(measured)}
+    found = judge(sample, volumes.table(sample, ledgers), ledgers, quality_rows=model)
+    flagged = found.flags[found.flags["flag"] == "predicted_quality"]
+    assert list(flagged["eid"]) == ["2000001"]
+    verdicts = found.verdicts.set_index("eid")["qc"]
+    assert verdicts["2000001"] == "serious"
+    assert found.verdicts["eid"].iloc[0] == "2000001"  # reviewed first
+
+
 def test_assess_counts_participants_not_sides():
     scored = pd.DataFrame(
         {
@@ -201,8 +246,6 @@ def test_assess_counts_participants_not_sides():
 
 
 def test_crop_features_agree_with_the_whole_volumes_evidence():
-    from iliopsoas.qc.evidence import gather
-
     crop, label = make_crop("1000005_2", "left")
     found = quality.crop_features(label > 0, crop, {}, "left")
     whole = np.zeros((120, 110, 210), np.uint8)

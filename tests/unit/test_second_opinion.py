@@ -130,12 +130,14 @@ def test_what_synthetic_people_predict_is_said_and_raises_no_flag(monkeypatch):
     assert left["predicted_dice"].corr(cohort["opinion.left_second_dice"], "spearman") > 0.9
     assert (worst["predicted_dice"] < 0.8).any()
 
-    columns = [name for name in cohort if name.startswith("opinion.")]
-    records = {"opinion": {name.removeprefix("opinion."): cohort[name][0] for name in columns}}
-    judged = judge.judge_one({"left_ml": 250.0, "right_ml": 260.0}, records)
-    assert judged["quality"]["left"]["predicted_dice"] < 0.8
-    assert "predicted_quality" not in judged["qc_flags"]
-    assert "second_opinion" in judged["qc_flags"]  # Dice 0.3 of both masks is told by itself
+    crops = dict.fromkeys(grid.SIDES, np.zeros(SHAPE, np.float32))
+    for x, elsewhere in ((48, True), (31, False)):  # the starter draws the left muscle at 30
+        starter = Starter(block(30), block(30))
+        record = compare(starter, crops, {"left": block(x), "right": block(30)})
+        judged = judge.judge_one({"left_ml": 250.0, "right_ml": 260.0}, {"opinion": record})
+        assert (judged["quality"]["left"]["predicted_dice"] < 0.5) is elsewhere
+        assert "predicted_quality" not in judged["qc_flags"]
+        assert ("second_opinion" in judged["qc_flags"]) is elsewhere
 
     # intervals that nothing real was learned from weigh nobody
     table = cohort.assign(total_ml=cohort["left_ml"] + cohort["right_ml"], sex="female")

@@ -8,7 +8,7 @@ STAGES = {
     "phantom": 2,
     "cohort": 2,
     "dixon": 3,
-    "landmarks": 3,
+    "landmarks": 4,
     "crops": 2,
     "training": 1,
     "segment": 2,

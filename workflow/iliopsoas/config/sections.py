@@ -342,7 +342,7 @@ class QualityControl(Section):
         0, description="Exchanged regions put right without a flag, ml."
     )
     max_void_ml: Positive = Field(
-        10, description="Signal void beside a hip, ml; an implant's is 20 and more."
+        10, description="Signal void at a hip, ml; an implant's is 20 and more."
     )
     max_outline_cut_percent: NotNegative = Field(
         10, description="Outline cut off by the field of view without a note, %."

@@ -121,7 +121,6 @@ def process_scan(
     mask = body.body_mask(volumes[IN], covered)
     litres = body.require_body(mask, grid.voxel_ml(target.affine))
     size = {"body_litres": round(litres, 3), "coverage": round(float(covered.mean()), 4)}
-    voids = _void_record(volumes[IN], mask, target, stations)
     watch("body mask")
 
     images, scaling = _images(volumes, mask, target)
@@ -131,7 +130,7 @@ def process_scan(
     if "fat_fraction" in contrasts:
         further["fat_fraction"] = fat_fraction(*images)
     watch("output")
-    record = reading | decisions | outline | shading | seams | size | voids | scaling
+    record = reading | decisions | outline | shading | seams | size | scaling
     return DixonResult(*images, record=record, contrasts=further, seconds=watch.seconds)
 
 
@@ -260,19 +259,6 @@ def _outline_record(masks: dict, stations, target) -> dict:
         ],
         "outline_cut_percent": _rounded(max(sum(sides.values()) for sides in cuts.values()), 1),
     }
-
-
-def _void_record(in_phase, mask, target, stations) -> dict:
-    middles = [(s.low + s.high) / 2 for s in stations if s.number == 4]
-    voids = quality.hip_voids(in_phase, mask, target, middles[0])
-    record = {f"void_ml_{side}": round(ml, 1) for side, (ml, _) in voids.items()}
-    record["void_at"] = [
-        f"{side}:{'/'.join(f'{mm:.0f}' for mm in place)}"
-        for side, (_, place) in voids.items()
-        if place is not None
-    ]
-    record["void_ml"] = max(record["void_ml_left"], record["void_ml_right"])
-    return record
 
 
 def _match_gains(stations, planes, weights, target) -> tuple[list[float], dict]:

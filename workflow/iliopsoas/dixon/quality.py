@@ -1,20 +1,13 @@
-"""Image quality numbers: noise, seams between stations, the field of view's edge, metal."""
+"""Image quality numbers: noise, seams between stations, the field of view's edge."""
 
 import numpy as np
-from scipy import ndimage
 
 from iliopsoas.dixon.body import masked_air, noise_level
-from iliopsoas.dixon.stitch import Target
 from iliopsoas.dixon.voxels import select
 
 QUIET_SHARE = 25  # percentile of patches: those without an edge in them
 PATCH = 8  # voxels
 EDGE_COLUMNS = 4  # the field of view's outermost columns, dim or distorted
-
-# where hip implants lie, RAS mm above or below station 4's middle and beside the body's
-HIP_HEIGHTS_MM, HIP_ASIDE_MM, HIP_DEPTH_MM = (-75.0, 60.0), (40.0, 150.0), 75.0
-VOID = 0.15  # of the median tissue signal there
-VOID_RADIUS_MM = 7.0  # thicker than cortical bone, tendons and joints
 
 
 def signal_to_noise(in_phase: np.ndarray, mask: np.ndarray) -> tuple[float | None, str | None]:
@@ -80,62 +73,6 @@ def outline_cut(mask: np.ndarray) -> dict:
     }
     total = outline + sum(cut.values())
     return {side: 100.0 * count / total for side, count in cut.items()}
-
-
-def hip_voids(in_phase: np.ndarray, mask: np.ndarray, target: Target, height: float) -> dict:
-    """Signal voids as metal leaves them, where the hips are.
-
-    Parameters
-    ----------
-    in_phase : ndarray (x, y, z)
-        On the stitched grid.
-    mask : ndarray of bool (x, y, z)
-        Body, voids filled.
-    target : Target
-    height : float
-        RAS z of station 4's middle.
-
-    Returns
-    -------
-    dict
-        "left", "right" -> (millilitres, RAS mm of the middle or None) of the largest void
-        whose core is more than `VOID_RADIUS_MM` from anything that gives signal.
-    """
-    result = {"left": (0.0, None), "right": (0.0, None)}
-    step = np.array(target.spacing)
-    levels = np.flatnonzero(
-        (target.z >= height + HIP_HEIGHTS_MM[0]) & (target.z <= height + HIP_HEIGHTS_MM[1])
-    )
-    if not len(levels):
-        return result
-    part = np.s_[..., levels[0] : levels[-1] + 1]
-    body, signal = mask[part] > 0, in_phase[part]
-    if not body.any():
-        return result
-    _, y, x = (places.mean() for places in np.nonzero(body.T))
-    dark = body & (signal < VOID * np.median(select(signal, body)))
-    aside = (np.arange(mask.shape[0]) - x) * step[0]
-    deep = np.abs((np.arange(mask.shape[1]) - y) * step[1]) < HIP_DEPTH_MM
-    for side, away in (("left", aside), ("right", -aside)):
-        columns = (away > HIP_ASIDE_MM[0]) & (away < HIP_ASIDE_MM[1])
-        here = (dark & columns[:, None, None] & deep[:, None]).T  # (z, y, x) in what follows
-        if not here.any():
-            continue
-        core = ndimage.distance_transform_edt(here, sampling=step[::-1]) > VOID_RADIUS_MM
-        labels, count = ndimage.label(here)
-        sizes = np.bincount(labels.ravel(), minlength=count + 1)
-        with_core = np.unique(labels[core])
-        if not len(with_core):
-            continue
-        largest = max(with_core, key=lambda number: sizes[number])
-        k, j, i = (float(places.mean()) for places in np.nonzero(labels == largest))
-        place = (
-            target.origin[0] - i * step[0],
-            target.origin[1] + j * step[1],
-            target.origin[2] + (k + levels[0]) * step[2],
-        )
-        result[side] = (float(sizes[largest] * np.prod(step)) / 1000, place)
-    return result
 
 
 def seam_difference(lower: np.ndarray, upper: np.ndarray, weight: np.ndarray) -> dict | None:

@@ -1,10 +1,11 @@
 """From body mask and images to landmarks: by shape or atlas, heads where the images show them."""
 
+import nibabel as nib
 import numpy as np
 
 from iliopsoas import grid, machine
 from iliopsoas.landmarks import atlas as atlas_route
-from iliopsoas.landmarks import coarse, heads, plausibility, silhouette
+from iliopsoas.landmarks import coarse, heads, plausibility, silhouette, voids
 from iliopsoas.landmarks.silhouette import Silhouette
 
 LEAST_CONFIDENCE = 0.75
@@ -59,7 +60,9 @@ def locate_with_record(
         ``route`` ("shape" or "atlas"); ``hips_seen`` and ``hips_mirrored`` (keys, joined by
         spaces): heads that the images show, and those put where the other one's mirror image is;
         ``hip_confidence_right`` and ``_left`` (0 to 1), ``hip_confidence``, the higher one (None
-        without images); ``shoulders_default``: whether the shoulders' usual height was used;
+        without images); ``void_ml_right``, ``_left``, ``void_ml``, ``void_at``: signal voids as
+        implants leave them, ml, the larger one, and side:place in RAS mm (None without images);
+        ``shoulders_default``: whether the shoulders' usual height was used;
         ``hip_spread`` and ``shoulder_spread`` (slices, median absolute deviation over the atlas;
         None by shape).
     """
@@ -70,6 +73,9 @@ def locate_with_record(
         "hips_mirrored": "",
         "hip_confidence": None,
         **{f"hip_confidence_{side}": None for side in HIPS},
+        **{f"void_ml_{side}": None for side in HIPS},
+        "void_ml": None,
+        "void_at": None,
         "shoulders_default": False,
         "hip_spread": None,
         "shoulder_spread": None,
@@ -82,6 +88,7 @@ def locate_with_record(
             _on_grid_of(body, image, what) for image, what in ((water, "water"), (fat, "fat"))
         ]
         found |= _seen(*images, found, least_confidence, record)
+        record |= _voids(*images, mask, found)
     if not {"1", "2"} <= found.keys():
         record["shoulders_default"] = True
         usual = coarse.usual_shoulders(found["11"], found["12"])
@@ -142,3 +149,16 @@ def _seen(water, fat, found, least, record) -> dict:
         result[other] = heads.mirrored(clear[side].index, found["11"], found["12"])
         record["hips_mirrored"] = other
     return result
+
+
+def _voids(water, fat, mask, found) -> dict:
+    """Signal voids at both hips."""
+    record, places = {}, []
+    for side, key in HIPS.items():
+        ml, place = voids.at_hip(water, fat, mask, found[key])
+        record[f"void_ml_{side}"] = round(ml, 1)
+        if place is not None:
+            mm = nib.affines.apply_affine(grid.las_affine(), place)
+            places.append(f"{side}:{'/'.join(f'{at:.0f}' for at in mm)}")
+    largest = max(record[f"void_ml_{side}"] for side in HIPS)
+    return record | {"void_ml": largest, "void_at": places}

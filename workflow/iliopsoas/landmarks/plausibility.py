@@ -3,6 +3,7 @@
 import numpy as np
 
 from iliopsoas import grid
+from iliopsoas.landmarks.silhouette import without_notches
 from iliopsoas.status import Refused, Verdict
 
 PAIRS = {"hips": ("11", "12"), "shoulders": ("1", "2"), "knees": ("21", "22")}
@@ -17,6 +18,7 @@ SHOULDER_DISTANCE_MM = (200.0, 500.0)
 SHOULDER_TILT_MM = 105.0
 HIP_TO_SHOULDER_MM = (330.0, 700.0)
 SIDEWAYS_LEAN_MM = 110.0
+_AROUND = 38  # voxels about a hip that say where the body ends
 
 
 def assess(landmarks, body=None) -> None:
@@ -27,7 +29,8 @@ def assess(landmarks, body=None) -> None:
     landmarks : dict
         Published keys -> voxel indices (x, y, z).
     body : nibabel image, optional
-        Body mask: hips must lie in its field of view and within it.
+        Body mask: hips must lie in its field of view and within it, or in a notch as the void of an
+        implant leaves it in a slim body.
 
     Raises
     ------
@@ -88,5 +91,7 @@ def _inside(landmarks, body):
         index = tuple(int(v) for v in landmarks[key])
         if not all(0 <= v < extent for v, extent in zip(index, mask.shape, strict=True)):
             _refuse(f"hip {key} lies outside the volume")
-        if not mask[index]:
+        around = tuple(slice(max(v - _AROUND, 0), v + _AROUND + 1) for v in index[:2])
+        level = without_notches(mask[*around, index[2], None] > 0)[..., 0]
+        if not level[tuple(v - part.start for v, part in zip(index, around, strict=False))]:
             _refuse(f"hip {key} lies outside the body")

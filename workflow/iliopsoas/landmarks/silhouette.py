@@ -7,9 +7,10 @@ z to the head; 2.23 x 2.23 x 3 mm).
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import distance_transform_edt, gaussian_filter1d
 
 from iliopsoas import grid
+from iliopsoas.dixon.body import fill_slices
 
 # ASSUME: the table stands still between participants (station positions hardly move), so
 # that these ranges of slices show trunk, thorax and neck of every adult.
@@ -22,6 +23,7 @@ _SHOULDER_TOP = 355.0  # mean of the public bodies
 _SHOULDER_TOPS = (330.0, 380.0)  # a cut body must not carry the model away
 
 _CROTCH_SHARE = 0.75  # of the trunk's depth in the midline: only the trunk is that deep there
+_NOTCH_MM = 40.0  # the widest void opens to the skin of a slim body in about twice that
 _SLAB = 6  # half width of the midline slab
 _HIP_LEVELS = np.arange(-16, 72, 4) / 220  # of the trunk's length (220 slices on average)
 
@@ -219,6 +221,27 @@ def section_centre(shape: Silhouette, x_range, level: int) -> tuple[float, float
     x, y = np.indices(part.shape)
     total = part.sum()
     return low + float((x * part).sum() / total), float((y * part).sum() / total)
+
+
+def without_notches(body) -> np.ndarray:
+    """A window of a body mask without notches: an implant's void may open to the skin.
+
+    What a disc of `_NOTCH_MM` radius cannot reach from outside, slice by slice, is body.
+
+    Parameters
+    ----------
+    body : ndarray of bool, shape (x, y, z)
+        It goes on beyond the window as it ends there.
+    """
+    pad = round(1.5 * _NOTCH_MM / grid.IN_PLANE_MM)
+    wide = np.pad(body, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+    apart = (grid.IN_PLANE_MM, grid.IN_PLANE_MM, 1e3)  # mm: no slice is near another
+    if not wide.any():
+        return body
+    near = fill_slices(distance_transform_edt(~wide, sampling=apart) <= _NOTCH_MM)
+    if near.all():
+        return np.ones_like(body)
+    return (distance_transform_edt(near, sampling=apart) > _NOTCH_MM)[pad:-pad, pad:-pad]
 
 
 def on_stitched_grid(image) -> tuple[np.ndarray, np.ndarray]:

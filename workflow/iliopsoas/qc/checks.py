@@ -206,12 +206,12 @@ def exchange_mended(cohort):
 
 @check(
     "max_void_ml", "serious", "ml",
-    "a signal void of {value:.0f} ml beside a hip, as an implant leaves it: volumes are affected",
+    "a signal void of {value:.0f} ml at a hip, as an implant leaves it: volumes are affected",
     "physics: an implant's void is 20 ml and more",
 )  # fmt: skip
 def metal_at_hip(cohort):
-    """Largest signal void in the body beside a hip, the worse side."""
-    return cohort.number("dixon.void_ml")
+    """Signal void that reaches a hip joint, the worse side."""
+    return cohort.number("landmarks.void_ml")
 
 
 @check(
