@@ -26,7 +26,7 @@ from iliopsoas.network import segmentation, training
 def read_scans(results: Path, phantom: Path) -> dict:
     """Name to (name, crops, true masks) of everyone with a volume and no planted fault."""
     truth = files.read_tsv(phantom / "truth.tsv")
-    sound = truth[(truth["planted_fault"] == "") & (truth["instance"] == "2")]
+    sound = truth[truth["planted_fault"].isna() & (truth["instance"] == "2")]
     reader = crops.CropReader(sorted(results.glob("shards/*/crops.h5")))
     found = {}
     for eid in sorted(sound["eid"]):

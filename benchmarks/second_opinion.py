@@ -55,7 +55,7 @@ def rows_of(name, side, crop, truth, networks, starter, fault, rng) -> list[dict
     rows = []
     for network, segmenter in networks.items():
         predicted = [segmenter.finest(member[0]) for member in segmenter.predict([crop])]
-        mask = segmentation.post_process(np.mean(predicted, axis=0), segmenter.threshold).mask
+        mask = segmenter.mask(np.mean(predicted, axis=0)).mask
         both = np.count_nonzero(mask) + whole
         rows.append(
             {
@@ -66,7 +66,7 @@ def rows_of(name, side, crop, truth, networks, starter, fault, rng) -> list[dict
                 "dice": 2 * np.count_nonzero(mask & (truth > 0)) / both,
                 "error_ml": (np.count_nonzero(mask) - whole) * grid.VOXEL_ML,
             }
-            | second.of_members(members, mask, starter.threshold)
+            | second.of_members(starter, members, mask)
             | quality.crop_features(mask, crop, {}, side)
         )
     return rows

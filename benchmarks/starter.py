@@ -261,7 +261,7 @@ def judge(segmenter, found) -> pd.DataFrame:
         for number, side in enumerate(grid.SIDES):
             members = [segmenter.finest(member[number]) for member in predicted]
             mean = np.mean(members, axis=0)
-            mask = segmentation.post_process(mean, segmenter.threshold).mask
+            mask = segmenter.mask(mean).mask
             true = known[side]
             rows.append(
                 {

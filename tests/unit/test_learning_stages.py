@@ -13,6 +13,7 @@ from iliopsoas.network import architecture as network
 from iliopsoas.network import weights
 from iliopsoas.network.segmentation import Segmenter
 from iliopsoas.network.segmentation import opinion as second
+from iliopsoas.network.segmentation import post_process
 from iliopsoas.network.training import loop
 from iliopsoas.stages import learning, opinion, segment, shards
 from iliopsoas.stages.analysis import overlays
@@ -206,6 +207,9 @@ def test_a_second_opinion_is_asked_once_and_of_nobody_without_a_mask(shard, monk
 
         def finest(self, probability):
             return probability
+
+        def mask(self, probability):
+            return post_process(probability, self.threshold)
 
     monkeypatch.setattr(second, "load", lambda batch_size: Everywhere())
     (shard.folder(EIDS[3]) / "landmarks.json").unlink()

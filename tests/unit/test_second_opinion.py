@@ -6,6 +6,7 @@ import pytest
 
 from iliopsoas import grid
 from iliopsoas.masks.opinion import OPINION, surface_distance
+from iliopsoas.network.segmentation import post_process
 from iliopsoas.network.segmentation.opinion import compare
 from iliopsoas.qc import judge, opinion, quality, wrong_masks
 from iliopsoas.statistics.uncertainty import weights
@@ -33,6 +34,9 @@ class Starter:
 
     def finest(self, probability):
         return probability
+
+    def mask(self, probability):
+        return post_process(probability, self.threshold)
 
 
 def test_distance_of_plates_is_the_gap_between_them():

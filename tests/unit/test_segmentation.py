@@ -78,6 +78,21 @@ def test_threshold_includes_its_own_value_and_nothing_may_be_found():
     assert nothing.components_removed == 0
 
 
+def test_a_part_that_fat_parts_from_the_rest_is_kept_from_the_share_asked_for():
+    probability = np.zeros((20, 20, 20))
+    probability[2:8, 2:8, 2:8] = 1  # 216 voxels
+    probability[10:14, 10:14, 10:14] = 1  # 64
+    probability[17, 17, 17] = 1
+    published = post_process(probability)
+    assert published.mask.sum() == 216
+    assert (published.components_removed, published.removed_voxels) == (2, 65)
+    kept = post_process(probability, least_piece=0.2)
+    assert kept.mask.sum() == 280
+    assert (kept.components_removed, kept.removed_voxels) == (1, 1)
+    probability[10:16, 10:16, 10:16] = 1  # as large: the published way keeps one of the two
+    assert post_process(probability).mask.sum() == 216
+
+
 def test_subject_gets_both_labels_where_the_muscles_are():
     result = segmentation.segment_subject(Segmenter([Model()]), subject())
     mask = result.mask

@@ -15,7 +15,6 @@ import pandas as pd
 from iliopsoas import files, starter
 from iliopsoas.grid import SIDES, VOXEL_ML
 from iliopsoas.network.segmentation import opinion as second
-from iliopsoas.network.segmentation import post_process
 from iliopsoas.network.starter import bodies, randomisation
 from iliopsoas.qc import opinion, quality
 from iliopsoas.qc.degrade import DEGRADATIONS
@@ -37,13 +36,13 @@ def rows_of(segmenter, body, name: str, rng) -> list[dict]:
         fault = str(rng.choice(list(DEGRADATIONS)))
         crop, truth = DEGRADATIONS[fault](crop, truth, rng)
     members = [segmenter.finest(member[0]) for member in segmenter.predict([crop])]
-    own = post_process(np.mean(members, axis=0), segmenter.threshold).mask
+    own = segmenter.mask(np.mean(members, axis=0)).mask
     masks = {"starter": own}
     for kind in rng.choice(list(WRONG), 3, replace=False):
         masks[str(kind)] = WRONG[kind](truth, crop, rng)
     rows = []
     for kind, mask in masks.items():
-        found = second.of_members(members, mask, segmenter.threshold, own=kind == "starter")
+        found = second.of_members(segmenter, members, mask, own=kind == "starter")
         automatic = np.count_nonzero(mask)
         both = automatic + whole
         rows.append(

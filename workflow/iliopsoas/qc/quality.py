@@ -97,13 +97,13 @@ def cohort_features(cohort) -> pd.DataFrame:
 
 def network(segmenter) -> Callable:
     """What `held_out_rows` calls: a loaded `segmentation.Segmenter` with its post-processing."""
-    from iliopsoas.network.segmentation.masks import describe, post_process
+    from iliopsoas.network.segmentation.masks import describe
 
     def segment(crop):
         predicted = segmenter.predict([crop])
         members = [segmenter.finest(member[0]) for member in predicted]
         probability = members[0] if len(members) == 1 else np.mean(members, axis=0)
-        result = post_process(probability, segmenter.threshold)
+        result = segmenter.mask(probability)
         return result.mask, describe(result, probability)
 
     return segment

@@ -340,7 +340,8 @@ def threshold_curve(
             probability = np.mean([segmenter.finest(one[number]) for one in predicted], axis=0)
             manual = np.count_nonzero(reader.read_label(name, side)) * grid.VOXEL_ML
             for threshold in THRESHOLDS:
-                found = np.count_nonzero(post_process(probability, threshold).mask) * grid.VOXEL_ML
+                mask = post_process(probability, threshold, segmenter.least_piece).mask
+                found = np.count_nonzero(mask) * grid.VOXEL_ML
                 rows.append((fold, eid, instance, side, threshold, found, manual))
     columns = ["fold", *files.KEY, "side", "threshold", "automatic_ml", "manual_ml"]
     return pd.DataFrame(rows, columns=columns)

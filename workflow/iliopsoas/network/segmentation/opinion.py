@@ -5,7 +5,7 @@ import numpy as np
 from iliopsoas import grid, starter
 from iliopsoas.masks.opinion import OPINION, surface_distance
 from iliopsoas.masks.overlap import dice
-from iliopsoas.network.segmentation.masks import certainty, post_process
+from iliopsoas.network.segmentation.masks import certainty
 from iliopsoas.network.segmentation.segmenter import Segmenter
 
 
@@ -37,28 +37,29 @@ def compare(segmenter: Segmenter, crops: dict, masks: dict, own: bool = False) -
     record = {}
     for number, side in enumerate(crops):
         members = [segmenter.finest(member[number]) for member in predicted]
-        found = of_members(members, masks[side], segmenter.threshold, own)
+        found = of_members(segmenter, members, masks[side], own)
         record |= {f"{side}_{name}": value for name, value in found.items()}
     return record
 
 
-def of_members(members, mask, threshold: float, own: bool = False) -> dict:
+def of_members(segmenter: Segmenter, members, mask, own: bool = False) -> dict:
     """The names of `OPINION` for one muscle.
 
     Parameters
     ----------
+    segmenter : Segmenter
+        Of `load`.
     members : sequence of two ndarray (x, y, z)
         Probabilities: of the crop, and of its mirror image turned back.
     mask : ndarray of bool (x, y, z)
-    threshold : float
     own : bool
         As for `compare`.
     """
     mean = np.mean(members, axis=0)
-    second = post_process(mean, threshold).mask
+    second = segmenter.mask(mean).mask
     probability, entropy = certainty(mean, second)
     found = {
-        "mirror_dice": dice(*(post_process(member, threshold).mask for member in members)),
+        "mirror_dice": dice(*(segmenter.mask(member).mask for member in members)),
         "second_probability": probability,
         "second_entropy": entropy,
     }

@@ -10,7 +10,7 @@ import pandas as pd
 from iliopsoas import files, grid
 from iliopsoas.crops import place
 from iliopsoas.grid import SIDES
-from iliopsoas.network.segmentation.masks import describe, post_process
+from iliopsoas.network.segmentation.masks import describe
 from iliopsoas.network.segmentation.segmenter import Segmenter
 from iliopsoas.status import Refused, Verdict
 
@@ -95,16 +95,13 @@ def finish(
     for number, side in enumerate(SIDES):
         members = [segmenter.finest(member[number]) for member in predicted]
         mean = members[0] if len(members) == 1 else np.mean(members, axis=0)
-        result = post_process(mean, segmenter.threshold)
+        result = segmenter.mask(mean)
         if not result.mask.any():
             empty.append(side)
         described = describe(result, mean)
         record |= {f"{side}_{name}": value for name, value in described.items()}
         if len(members) > 1:
-            voxels = [
-                np.count_nonzero(post_process(member, segmenter.threshold).mask)
-                for member in members
-            ]
+            voxels = [np.count_nonzero(segmenter.mask(member).mask) for member in members]
             record[f"sd_ml_{side}"] = float(np.std(voxels, ddof=1) * voxel_ml)
         placed = place(result.mask, subject.landmarks, side, subject.shape)
         mask[placed] = SIDES[side]
@@ -236,7 +233,7 @@ def evaluate(
         predicted = segmenter.predict([reader.read(name, side, normalisation) for side in SIDES])
         for number, side in enumerate(SIDES):
             members = [segmenter.finest(member[number]) for member in predicted]
-            mask = post_process(np.mean(members, axis=0), segmenter.threshold).mask
+            mask = segmenter.mask(np.mean(members, axis=0)).mask
             if keep:
                 keep(name, side, mask)
             mask[~reader.within(name, side)] = False  # nothing is placed outside the volume

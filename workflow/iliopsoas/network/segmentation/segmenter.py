@@ -11,6 +11,7 @@ from iliopsoas.crops import CROP_SHAPE, coarsen, refine
 from iliopsoas.logs import log
 from iliopsoas.network import backend, weights
 from iliopsoas.network.architecture import is_out_of_memory, just_in_time
+from iliopsoas.network.segmentation.masks import Mask, post_process
 from iliopsoas.status import InputError, Refused, Verdict
 
 BACK_PROJECTIONS = 2
@@ -28,6 +29,8 @@ class Segmenter:
         Factor by which crops are coarsened for these networks.
     threshold : float
         Probability from which a voxel is muscle.
+    least_piece : float
+        As for `post_process`.
     batch_size : int
         Crops per forward pass. It is halved whenever memory does not suffice.
     flip : bool
@@ -38,7 +41,14 @@ class Segmenter:
     """
 
     def __init__(
-        self, models, factor=1, threshold=THRESHOLD, batch_size=2, flip=False, provenance=None
+        self,
+        models,
+        factor=1,
+        threshold=THRESHOLD,
+        batch_size=2,
+        flip=False,
+        provenance=None,
+        least_piece=1.0,
     ):
         self.models = list(models)
         if not self.models:
@@ -46,6 +56,7 @@ class Segmenter:
         for model in self.models:
             model.jit_compile = just_in_time()
         self.factor, self.threshold, self.flip = factor, threshold, flip
+        self.least_piece = least_piece
         self.batch_size = max(1, batch_size)
         self.provenance = provenance or {}
 
@@ -102,7 +113,8 @@ class Segmenter:
         if threshold is None:
             own = [description.get("threshold", THRESHOLD) for description in descriptions]
             threshold = float(np.mean(own))
-        return cls(models, factor, threshold, provenance=provenance, **options)
+        least = max(description.get("least_piece", 1.0) for description in descriptions)
+        return cls(models, factor, threshold, provenance=provenance, least_piece=least, **options)
 
     @classmethod
     def configured(cls, paths, segmentation: dict, crops: dict) -> "Segmenter":
@@ -161,6 +173,10 @@ class Segmenter:
         2 %.
         """
         return np.clip(refine(probability, self.factor, BACK_PROJECTIONS), 0.0, 1.0)
+
+    def mask(self, probability) -> Mask:
+        """One muscle's mask of its probability map: see `post_process`."""
+        return post_process(probability, self.threshold, self.least_piece)
 
     def _forward(self, model, images) -> np.ndarray:
         parts, start = [], 0

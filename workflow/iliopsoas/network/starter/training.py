@@ -14,6 +14,7 @@ from iliopsoas.network.augmentation import Transform
 from iliopsoas.network.starter import bodies, randomisation
 
 HELD_OUT = 1_000_003  # added to the seed: samples that nothing is trained on
+LEAST_PIECE = 0.2  # of the largest: psoas and iliacus may be apart
 FOLLOWED = 10  # of them whose loss is followed
 
 
@@ -123,6 +124,7 @@ def write(output, model, recipe, unseen, about: dict) -> None:
         "coarsen": recipe.coarsen,
         "trained_on": "synthetic people only (iliopsoas.network.starter)",
         "licence": "MIT",
+        "least_piece": LEAST_PIECE,
     } | about
     weights.save_weights(output, model, description, "float16")
     description["threshold"] = calibrate(output, unseen, recipe)
