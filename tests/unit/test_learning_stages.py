@@ -11,9 +11,8 @@ from iliopsoas.crops import Crops, CropWriter
 from iliopsoas.crops.boxes import box
 from iliopsoas.network import architecture as network
 from iliopsoas.network import weights
-from iliopsoas.network.segmentation import Segmenter
+from iliopsoas.network.segmentation import Segmenter, post_process
 from iliopsoas.network.segmentation import opinion as second
-from iliopsoas.network.segmentation import post_process
 from iliopsoas.network.training import loop
 from iliopsoas.stages import learning, opinion, segment, shards
 from iliopsoas.stages.analysis import overlays
