@@ -14,8 +14,8 @@ from iliopsoas.network.augmentation import Transform
 from iliopsoas.network.starter import bodies, randomisation
 
 HELD_OUT = 1_000_003  # added to the seed: samples that nothing is trained on
-LEAST_PIECE = 0.2  # of the largest: psoas and iliacus may be apart
 FOLLOWED = 10  # of them whose loss is followed
+LEAST_PIECE = 0.2  # of the largest piece: psoas and iliacus may be apart
 
 
 class Samples:
@@ -34,7 +34,10 @@ class Samples:
         self.bank, self.recipe, self.steps = bank, recipe, steps
 
     def make(self, *number, imaged=lambda drawn: drawn):
-        """Sample of a number (seed, epoch, step, place): image and label."""
+        """Sample of a number (seed, epoch, step, place): image and label.
+
+        ``imaged`` changes the drawn `randomisation.Parameters`, such as `randomisation.usual`.
+        """
         rng = np.random.default_rng(number)
         body = self.bank[rng.integers(len(self.bank))]
         return randomisation.render(body, imaged(randomisation.draw(rng)), self.recipe.coarsen)
@@ -144,9 +147,8 @@ def calibrate(path, bank, recipe, number: int = 40) -> float:
     model, _ = weights.open_model(path)
     segmenter = segmentation.Segmenter([model], recipe.coarsen)
     found = []
-    for image, label in zip(
-        *held_out(bank, number, recipe, imaged=randomisation.usual), strict=True
-    ):
+    samples = held_out(bank, number, recipe, imaged=randomisation.usual)
+    for image, label in zip(*samples, strict=True):
         output = np.asarray(model.predict_on_batch(image[None, ..., None]))[0, ..., 0]
         true = round(float(label.sum()) * recipe.coarsen**3)
         if true:  # the deepest voxels, as many as are muscle
