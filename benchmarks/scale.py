@@ -224,7 +224,7 @@ def measure(grown: Path) -> None:
     opinion = sorted(grown.glob(f"shards/*/{planning.OPINION}.tsv"))
     ledgers = ledger.read_all(paths | ({planning.OPINION: opinion} if opinion else {}))
     lap("reading")
-    table = volumes.table(sample, ledgers)
+    table = volumes.table(sample, {stage: ledgers[stage] for stage in IMAGE_STAGES})
     lap("volumes")
     found = judge(sample, table, ledgers)
     lap("quality control")

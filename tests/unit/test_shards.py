@@ -1,16 +1,21 @@
 """Shards: verdicts, ledger, resume, time limit, dying workers, one guard for each participant."""
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from pebble import ProcessFuture, ProcessPool
 
 from iliopsoas import files
 from iliopsoas.config import Run
+from iliopsoas.stages import shards
 from iliopsoas.stages.ledger import Ledger
 from iliopsoas.stages.shards import Shard, Stage, Task, execute, output_of
 from iliopsoas.status import InputError, Refused, Verdict
@@ -229,6 +234,60 @@ def test_a_few_failures_of_the_machine_in_a_large_shard_do_not(tmp_path):
 def test_a_shard_of_which_nobody_succeeds_stops_however_small(tmp_path):
     with pytest.raises(InputError, match="failed 2 of 2"):
         run(tmp_path, ["bug", "bug"])
+
+
+SUSPENDED = """
+import os, sys, time
+from pathlib import Path
+
+from iliopsoas.stages import shards
+
+
+def work(folder):
+    print(os.getpid(), flush=True)
+    time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    shards.ASLEEP_S = 0.5
+    tasks = [shards.Task(str(number), "2", Path("x"), "f") for number in range(6)]
+    found = list(shards.execute(work, tasks, processes=2, time_limit_s=4))
+    print(*sorted(f"{task.eid}:{outcome.verdict}" for task, outcome in found))
+"""
+
+
+def test_a_job_that_was_suspended_for_longer_than_the_time_limit_goes_on(tmp_path):
+    """By SLURM, or by a lid that was closed: nobody is given up, and the job ends."""
+    (tmp_path / "job.py").write_text(SUSPENDED)
+    command = [sys.executable, str(tmp_path / "job.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0) as job:
+        try:
+            job.stdout.readline()  # the first one is in work
+            os.killpg(job.pid, signal.SIGSTOP)
+            time.sleep(6)
+            os.killpg(job.pid, signal.SIGCONT)
+            said = job.communicate(timeout=40)[0]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(job.pid, signal.SIGKILL)
+    assert said.splitlines()[-1] == " ".join(f"{number}:ok" for number in range(6))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_participant_whom_the_pool_loses_is_tried_once_more(tmp_path, monkeypatch, times):
+    """A worker that is stopped may take the next task along: its future never ends."""
+    lost, schedule = [], ProcessPool.schedule
+
+    def losing(pool, function, arguments, named, timeout):
+        if "1000000" in str(arguments[1]) and len(lost) < times:
+            lost.append(ProcessFuture())
+            return lost[-1]
+        return schedule(pool, function, arguments, named, timeout)
+
+    monkeypatch.setattr(ProcessPool, "schedule", losing)
+    monkeypatch.setattr(shards, "LOST_S", -17)
+    ledger = run(tmp_path, ["ok"] * 3)
+    assert ledger["verdict"].tolist() == ["ok" if times == 1 else "worker_died", "ok", "ok"]
 
 
 def test_a_full_disk_stops_the_run(tmp_path):

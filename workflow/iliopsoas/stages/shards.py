@@ -48,6 +48,9 @@ MACHINE = {
 }
 NO_DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # full, read-only, over the quota
 FEW = 5  # so many failures of the machine can be chance, whatever their share
+LOOK_S = 1.0  # between two looks at the pool, at most
+ASLEEP_S = 10.0  # a longer time between them: the machine, or the job on it, was suspended
+LOST_S = 60.0  # after the time limit: the pool has lost the task (pebble's issue 153)
 LATE_S = 30.0  # how long a file that an earlier stage promised may take to show on this machine
 
 
@@ -215,7 +218,9 @@ def execute(
     """Run ``work(task.folder, **task.arguments)`` for every task in a pool of processes.
 
     Yields a task with its outcome as each ends; a worker that hangs or dies costs its own
-    participant only. At most two tasks per process wait, so memory stays bounded.
+    participant only. No more tasks are handed out than there are processes, so memory stays
+    bounded. A task that the pool loses is handed out again, once, and so is one whose time ran
+    out while the whole machine, or the job on it, was suspended.
 
     Raises
     ------
@@ -229,44 +234,62 @@ def execute(
     try:
         context = multiprocessing.get_context("spawn")
         with ProcessPool(max_workers=processes, max_tasks=50, context=context) as pool:
-            running = {}
+            running = {}  # future: task, seconds awake when it was handed out, whether again
+            awake, looked = 0.0, time.monotonic()
 
-            def submit() -> bool:
-                task = next(queue, None)
+            def hand_out(task: Task | None, again: bool = False) -> bool:
                 if task is None:
                     return False
-                future = pool.schedule(
-                    guarded, (work, task.folder), task.arguments, timeout=time_limit_s
-                )
-                running[future] = (task, time.perf_counter())
+                arguments = (work, task.folder)
+                future = pool.schedule(guarded, arguments, task.arguments, timeout=time_limit_s)
+                running[future] = (task, awake, again)
                 return True
 
             try:
-                while len(running) < 2 * processes and submit():
+                while len(running) < processes and hand_out(next(queue, None)):
                     pass
                 while running:
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        task, start = running.pop(future)
-                        seconds = time.perf_counter() - start
-                        try:
-                            outcome = future.result()
-                        except TimeoutError:
-                            text = f"given up after {time_limit_s:g} s"
-                            outcome = Outcome(Verdict.TIME_LIMIT, text, seconds)
-                        except ProcessExpired as error:
-                            text = f"the worker process died (exit code {error.exitcode})"
-                            outcome = Outcome(Verdict.WORKER_DIED, text, seconds)
-                        yield task, outcome
-                        submit()
-            except BaseException:
-                pool.stop()
-                raise
+                    ended = wait(running, LOOK_S, return_when=FIRST_COMPLETED).done
+                    now = time.monotonic()
+                    awake += min(now - looked, ASLEEP_S)
+                    looked = now
+                    latest = awake - time_limit_s - LOST_S
+                    lost = {f for f, (_, since, _) in running.items() if since < latest} - ended
+                    outcomes = []
+                    for future in (*ended, *lost):
+                        task, since, again = running.pop(future)
+                        outcome = _outcome_of(future, awake - since, time_limit_s)
+                        slept = outcome.verdict == Verdict.TIME_LIMIT and (
+                            outcome.seconds < time_limit_s
+                        )
+                        if (slept or future in lost) and not again:
+                            hand_out(task, again=True)
+                        else:
+                            outcomes.append((task, outcome))
+                            hand_out(next(queue, None))
+                    yield from outcomes
+            finally:
+                pool.stop()  # nothing is left in it but what it lost
     finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _outcome_of(future, seconds: float, time_limit_s: float) -> Outcome:
+    """What a future of the pool says; `seconds` have passed since its task was handed out."""
+    try:
+        return future.result(0)
+    except TimeoutError:  # the task's; or this call's, where the pool has lost the task
+        if future.done():
+            text = f"given up after {time_limit_s:g} s"
+            return Outcome(Verdict.TIME_LIMIT, text, seconds)
+        return Outcome(Verdict.WORKER_DIED, "the worker process died unseen", seconds)
+    except ProcessExpired as error:
+        text = f"the worker process died (exit code {error.exitcode})"
+        return Outcome(Verdict.WORKER_DIED, text, seconds)
 
 
 class Shard:
