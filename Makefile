@@ -7,6 +7,7 @@ BIN := .venv/bin
 # The interpreter behind an activated .venv, which has no pip and is made anew under its own feet.
 BASE = "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
 INSTALLED := .venv/.installed
+# --no-compile: of the thousands of modules most are never imported; the others compile when they are.
 # Our tools call one another by name (snakefmt: shfmt; snakemake: its jobs), whatever the caller's PATH.
 WITH_TOOLS := PATH="$(CURDIR)/$(BIN):$$PATH"
 
@@ -24,7 +25,8 @@ $(INSTALLED): envs/requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
 	  'Python 3.11 to 3.13 is needed, this is %d.%d; name another with make PYTHON=python3.12' % v)"
 	$(BASE) -m venv --clear --without-pip .venv
-	$(BASE) -m pip --python $(BIN)/python install -q --disable-pip-version-check -r envs/requirements.txt
+	$(BASE) -m pip --python $(BIN)/python install -q --disable-pip-version-check \
+	  --no-compile -r envs/requirements.txt
 	$(BASE) -m pip --python $(BIN)/python install -q --disable-pip-version-check \
 	  --no-deps --no-build-isolation -e .
 	@touch $(INSTALLED)
