@@ -1,6 +1,6 @@
 """What few annotated scans give, from the starter network and from random weights.
 
-    python benchmarks/finetuning.py REFERENCE --cache FOLDER [--sizes 3 6 12] [--steps 200]
+    python benchmarks/finetuning.py REFERENCE --cache FOLDER [--sizes 3 6 12] [--keep FOLDER]
 
 The painted scans of `starter.py` (real muscle and body shapes): the last eight are judged, the
 first ones are trained on, with the demo's options and the same number of steps whatever their
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--sizes", type=int, nargs="+", default=[3, 6, 12])
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--keep", type=Path, help="folder for the trained networks")
     given = parser.parse_args()
     scans = list(kept_scans(given.reference, 20, given.cache))
     print("| scans | from | steps | threshold | Dice, mean | lowest | volume, all | SD |")
@@ -70,8 +71,9 @@ def main() -> None:
             asked = recipe(start, 2 * size, given.steps)
             images = [coarsen(cut[s], asked.coarsen) for _, cut, _ in seen for s in grid.SIDES]
             labels = [coarsen(known[s], asked.coarsen) for _, _, known in seen for s in grid.SIDES]
-            with tempfile.TemporaryDirectory() as folder:
-                model = training.train(images, labels, folder, asked)
+            with tempfile.TemporaryDirectory() as passing:
+                kept = given.keep and given.keep / f"{start or 'random'}-{size}"
+                model = training.train(images, labels, kept or passing, asked)
             for threshold in (0.5, None):
                 segmenter = segmentation.Segmenter(
                     [model], asked.coarsen, threshold or 0.5, flip=True

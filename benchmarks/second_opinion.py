@@ -93,14 +93,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("reference", type=Path)
     parser.add_argument("--weights", type=Path, nargs="+", required=True)
-    parser.add_argument("--scans", type=int, default=20)
+    parser.add_argument("--scans", type=int, default=20, help="so many, the last of twenty")
     parser.add_argument("--cache", type=Path)
     given = parser.parse_args()
     networks = {path.parent.name: segmentation.Segmenter.load([path]) for path in given.weights}
     starter, rows = second.load(), []
-    for number, (name, cut, known) in enumerate(
-        kept_scans(given.reference, given.scans, given.cache)
-    ):
+    scans = list(kept_scans(given.reference, 20, given.cache))[-given.scans :]
+    for number, (name, cut, known) in enumerate(scans):
         for side in grid.SIDES:
             for fault in FAULTS:
                 rng = np.random.default_rng([number, len(side), list(FAULTS).index(fault)])

@@ -54,7 +54,8 @@ def test_profiles_of_a_shard_hold_who_was_measured(tmp_path):
     }
 
 
-def test_a_lost_profile_is_named_as_such(tmp_path):
+def test_a_lost_profile_is_named_as_such(tmp_path, monkeypatch):
+    monkeypatch.setattr("iliopsoas.stages.shards.LATE_S", 0.1)
     ledger = pd.DataFrame({"eid": ["1234567"], "instance": "2", "verdict": ["ok"]})
     with pytest.raises(Refused):
         volumes.profiles(ledger, results=tmp_path)

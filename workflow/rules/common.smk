@@ -10,7 +10,7 @@ from iliopsoas.starter import WEIGHTS as STARTER, path_of
 from iliopsoas.ukb import listing
 
 # Half of the machine's cores for a job, so that image stages of one shard run beside the network of
-# another; all of a small machine. On a cluster a job gets as many as it can use.
+# another; image stages get all of a small machine. On a cluster a job gets as many as it can use.
 CORES = workflow.resource_settings.cores
 MOST = {"image": 16, "network": 8}
 # CPU-seconds of a scan in each stage on a slow core, for the time that jobs ask for on a cluster
@@ -23,7 +23,7 @@ def threads_for(kind):
     """Threads of a job of image stages or of the network."""
     if workflow.remote_exec or CORES is None:
         return MOST[kind]
-    return min(CORES, MOST[kind], max(4, CORES // 2))
+    return min(CORES, MOST[kind], max({"image": 4, "network": 1}[kind], CORES // 2))
 
 
 # what of the network's use changes its masks; a file's hash is checked once

@@ -495,7 +495,9 @@ class Run(Section):
         " worker, memory, an unexpected error, a missing file) before its job stops at once.",
     )
     time_limit_s: Positive = Field(
-        600, description="Seconds after which a participant is given up."
+        600,
+        description="Seconds after which a participant is given up; time in which the machine, or "
+        "the job on it, was suspended does not count.",
     )
     keep: Literal["everything", "results"] = Field(
         "everything",
