@@ -47,6 +47,18 @@ SETTINGS = {
 }
 
 
+# draws a box on either side of the body, whoever it is, and fails on the second of a folder
+BOXES = """
+import pathlib, sys, nibabel, numpy
+for path in sorted(pathlib.Path(sys.argv[1]).iterdir())[:1]:
+    image = nibabel.load(path)
+    labels = numpy.zeros(image.shape, "uint8")
+    labels[150:170, 80:100, 140:200], labels[54:74, 80:100, 140:200] = 1, 2
+    nibabel.save(nibabel.Nifti1Image(labels, image.affine), pathlib.Path(sys.argv[2], path.name))
+sys.exit("no memory left")
+"""
+
+
 class Workflow:
     """A working folder and the means to run Snakemake in it."""
 
@@ -92,6 +104,13 @@ class Workflow:
             for line in self.run(*arguments).splitlines()
             if line.startswith(words)
         }
+
+    def boxes(self, **options) -> dict:
+        """An entry of other_methods: a command that draws the first of a shard, and then fails."""
+        (self.folder / "boxes.py").write_text(BOXES)
+        command = f"'{sys.executable}' '{self.folder}/boxes.py' {{inputs}} {{outputs}}"
+        self.settings["run"] |= {"max_machine_failures": 1}
+        return {"name": "boxes", "folder": "results/boxes", "command": command} | options
 
     def modified(self, pattern: str) -> dict[str, int]:
         """Modification times of the result files that match a pattern."""

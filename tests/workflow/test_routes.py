@@ -161,26 +161,11 @@ def test_masks_of_another_tool(route):
     )
 
 
-# draws a box on either side of the body, whoever it is, and fails on the second of a folder
-BOXES = """
-import pathlib, sys, nibabel, numpy
-for path in sorted(pathlib.Path(sys.argv[1]).iterdir())[:1]:
-    image = nibabel.load(path)
-    labels = numpy.zeros(image.shape, "uint8")
-    labels[150:170, 80:100, 140:200], labels[54:74, 80:100, 140:200] = 1, 2
-    nibabel.save(nibabel.Nifti1Image(labels, image.affine), pathlib.Path(sys.argv[2], path.name))
-sys.exit("no memory left")
-"""
-
-
 def test_masks_that_a_tools_command_draws_here_and_exports(route):
-    (route.folder / "boxes.py").write_text(BOXES)
-    command = f"'{sys.executable}' '{route.folder}/boxes.py' {{inputs}} {{outputs}}"
     route.settings["dixon"] = route.settings["dixon"] | {"contrasts": ["in_phase"]}
-    route.settings["run"] = {"max_failed_share": 0.5, "max_machine_failures": 1}
     route.settings["other_methods"] = [
         {"name": "truth", "folder": "phantom/truth"},
-        {"name": "boxes", "folder": "results/boxes", "command": command, "contrast": "in_phase"},
+        route.boxes(contrast="in_phase"),
     ]
     before = route.modified("subjects/*/*/iliopsoas.nii.gz")
     measured = to_its_end(route).query("status == 'ok'")

@@ -7,6 +7,7 @@ does not declare fails here, and so does a new rule without a case.
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,26 +17,24 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Workflow
 from PIL import Image
 
 from iliopsoas import files
 
 pytestmark = pytest.mark.slow
 
-# Rules that have no job in the small run.
-OTHERS = {
-    # with other settings
-    *("check_weights", "threshold_curve", "calibrate", "opinion_shard", "remove_images"),
-    *("tool_shard", "other_masks_shard", "methods_shard", "other_volumes", "other_statistics"),
-    # asked for by name
-    *("export_for_annotation", "learning_rate_sweep", "export_bids", "export_phenotypes"),
-    *("collect_egress", "egress", "freeze", "drift", "find_failed"),
-}
+# What `all` does not ask for, once it is frozen, and rules that take away what others have made.
+BY_NAME = ("export_for_annotation", "learning_rate_sweep", "drift", "egress")
+BY_NAME += ("export_bids", "export_phenotypes")
+TAKE_AWAY = {"find_failed", "remove_images"}
+WEIGHTS, RETRY = "results/model/weights.json", "results/retry.tsv"
+REMOVED = "results/shards/small-0001/images_removed.json"
 IMAGES = ("water.nii.gz", "fat.nii.gz", "body.nii.gz")
 MASK, POINTS, PICTURE = "iliopsoas.nii.gz", "landmarks.json", "preview.png"
+DRAWN, OTHER = "results/boxes/{subject}.nii.gz", "other-boxes.nii.gz"
 # What no rule declares file by file, as a ledger or a table stands for it: files of participants'
-# folders (names without a slash) and folders that the configuration names.
+# folders (names without a slash) and files and folders that the configuration names.
 MAKES = {
     "phantom": ("phantom/zips", "phantom/annotations", "phantom/truth"),
     "dixon_shard": IMAGES,
@@ -43,6 +42,13 @@ MAKES = {
     "segment_shard": (MASK,),
     "volumes_shard": (PICTURE, "profile.tsv"),
     "review_page": ("results/qc/review",),
+    "tool_shard": (DRAWN,),
+    "other_masks_shard": (OTHER,),
+    "export_for_annotation": ("results/annotation",),
+    "learning_rate_sweep": ("results/model/learning_rate_sweep",),
+    "export_bids": ("results/individual_level/bids",),
+    "collect_egress": ("results/egress",),
+    "freeze": ("results/frozen/small",),
 }
 READS = {
     "cohort": ("phantom/zips", "phantom/annotations"),
@@ -54,6 +60,21 @@ READS = {
     "figures": ("water.nii.gz", "body.nii.gz", POINTS, MASK, "phantom/annotations"),
     "review_page": ("water.nii.gz", POINTS, PICTURE),
     "recovery": (MASK, "phantom/truth"),
+    "opinion_shard": (POINTS, MASK),
+    "tool_shard": ("water.nii.gz",),
+    "other_masks_shard": (*IMAGES, POINTS, DRAWN),
+    "methods_shard": (MASK, OTHER),
+    "export_for_annotation": IMAGES,
+    "export_bids": (MASK, OTHER),
+    "remove_images": IMAGES,
+    "egress": ("results/egress",),
+}
+# What an earlier call has left there, which a rule looks at and does not wait for.
+EARLIER = {
+    "export_for_annotation": (MASK,),
+    "export_bids": ("results/cohort/pseudonyms.tsv",),
+    "drift": ("results/frozen/small",),
+    "find_failed": ("results/shards",),
 }
 SCRIPT = [sys.executable, str(Path(__file__).with_name("rule_jobs.py"))]
 # When, how fast and where something was made.
@@ -81,12 +102,32 @@ def call(folder: Path, *arguments) -> None:
 
 
 @pytest.fixture(scope="module")
-def jobs(finished, tmp_path_factory):
+def whole(finished, tmp_path_factory) -> Workflow:
+    """The finished run with all that can be configured, and all that is asked for by name."""
+    run = finished.copy(tmp_path_factory.mktemp("whole") / "work")
+    shutil.copy(run.results / "model/fold-1/model.h5", run.folder / "elsewhere.h5")
+    run.settings["segmentation"] = {"weights": "elsewhere.h5"}
+    run.run(WEIGHTS)
+    (run.folder / "config.yaml").rename(run.folder / "elsewhere.yaml")
+    run.settings["segmentation"] = {"threshold": "calibrated"}
+    run.settings["qc"] = {"second_opinion": True}
+    run.settings["other_methods"] = [run.boxes()]
+    run.settings["training"] |= {"sweep_rates": [0.0006], "sweep_epochs": 1}
+    run.settings["release_tag"] = "small"
+    run.run("all", "freeze")
+    run.run(*BY_NAME)
+    return run
+
+
+@pytest.fixture(scope="module")
+def jobs(whole, tmp_path_factory):
     """A job of every rule, by name, and the file that holds them; see rule_jobs.py."""
     path = tmp_path_factory.mktemp("jobs") / "jobs.pickle"
+    targets = ("all", "freeze", *BY_NAME, RETRY, REMOVED)
+    calls = f"config.yaml={','.join(targets)}", f"elsewhere.yaml={WEIGHTS}"
     planning = subprocess.Popen(
-        [*SCRIPT, "plan", str(path)],
-        cwd=finished.folder,
+        [*SCRIPT, "plan", str(path), *calls],
+        cwd=whole.folder,
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -97,44 +138,85 @@ def jobs(finished, tmp_path_factory):
 
 
 def undeclared(run, names, shard: str | None) -> list[str]:
-    """Paths in the run's folder of names in `MAKES` or `READS`; of a shard's participants."""
+    """Paths in the run's folder of names as in `MAKES` and `READS`; of a shard's participants."""
     sample = files.read_tsv(run.results / "cohort/sample.tsv")
-    folders = [
-        files.subject_folder("results", row.eid, row.instance)
-        for row in sample.itertuples()
-        if shard in (None, row.shard)
-    ]
+    people = [row for row in sample.itertuples() if shard in (None, row.shard)]
     found = []
     for name in names:
-        paths = [Path(name)] if "/" in name else [folder / name for folder in folders]
-        found += [str(path) for path in paths if (run.folder / path).exists()]
+        if "/" in name:
+            paths = {name.format(subject=files.subject_name(p.eid, p.instance)) for p in people}
+        else:
+            paths = {files.subject_folder("results", p.eid, p.instance) / name for p in people}
+        found += sorted(str(path) for path in paths if (run.folder / path).exists())
     return found
 
 
-@pytest.mark.parametrize("rule", sorted(set(rules_with_work()) - OTHERS))
-def test_a_rule_makes_its_outputs_again_from_what_it_declares(rule, jobs, finished, tmp_path):
-    job, jobs_file = jobs[0][rule], jobs[1]
-    made = undeclared(finished, MAKES.get(rule, ()), job["shard"])
-    read = undeclared(finished, READS.get(rule, ()), job["shard"])
-    given = {path for path in (*job["inputs"], *read) if not Path(path).is_absolute()}
-    if rule == "report":  # Snakemake's own, of everything there is
-        there = files_of(finished.folder, ["results", "phantom", ".snakemake/metadata"])
-        given = set(there) - {*job["outputs"], *job["log"]}
-    folder, asked = tmp_path / "alone", tmp_path / "asked"
-    for path in (*job["outputs"], *job["log"]):  # as Snakemake does
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-    for path in given:
-        give(finished.folder / path, folder / path)
-    before = files_of(finished.folder, given)
-    call(folder, "run", jobs_file, rule, asked)
-    assert files_of(finished.folder, given) == before, "a script wrote into its inputs"
-    expected = [*job["outputs"], *made]
-    for path in expected:
-        SAME.get(rule, same)(finished.folder / path, folder / path)
-    if asked.exists():
-        known = {Path(path) for path in (*given, *expected)}
-        strange = [path for path in asked.read_text().splitlines() if not may(Path(path), known)]
-        assert not strange, strange
+class Alone:
+    """A rule's job in a folder that holds nothing but what it reads."""
+
+    def __init__(self, rule, run, jobs, folder: Path):
+        self.rule, self.run, self.jobs, self.folder = rule, run, jobs[1], folder / "alone"
+        self.job = jobs[0][rule]
+        read = (*READS.get(rule, ()), *EARLIER.get(rule, ()))
+        paths = (*self.job["inputs"], *undeclared(run, read, self.job["shard"]))
+        self.given = {path for path in paths if not Path(path).is_absolute()}
+        if rule == "report":  # Snakemake's own, of everything there is
+            there = files_of(run.folder, ["results", "phantom", ".snakemake/metadata"])
+            self.given = set(there) - {*self.job["outputs"], *self.job["log"]}
+        made = undeclared(run, MAKES.get(rule, ()), self.job["shard"])
+        self.makes = [*self.job["outputs"], *made]
+        for path in (*self.job["outputs"], *self.job["log"]):  # as Snakemake does
+            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        for path in self.given:
+            give(run.folder / path, self.folder / path)
+
+    def execute(self) -> None:
+        """Run it; fail where it asked for more, or wrote into what it was given."""
+        before, asked = files_of(self.run.folder, self.given), self.folder.parent / "asked"
+        call(self.folder, "run", self.jobs, self.rule, asked)
+        assert files_of(self.run.folder, self.given) == before, "a script wrote into its inputs"
+        if asked.exists():
+            known = {Path(path) for path in (*self.given, *self.makes, *self.job["log"])}
+            strange = [path for path in asked.read_text().splitlines() if not may(path, known)]
+            assert not strange, strange
+
+
+@pytest.mark.parametrize("rule", sorted(set(rules_with_work()) - TAKE_AWAY))
+def test_a_rule_makes_its_outputs_again_from_what_it_declares(rule, jobs, whole, tmp_path):
+    alone = Alone(rule, whole, jobs, tmp_path)
+    alone.execute()
+    for path in alone.makes:
+        SAME.get(rule, same)(whole.folder / path, alone.folder / path)
+
+
+def test_only_images_of_measured_participants_are_removed(jobs, whole, tmp_path):
+    alone = Alone("remove_images", whole, jobs, tmp_path)
+    ledger = files.read_tsv(whole.folder / REMOVED.replace("images_removed.json", "volumes.tsv"))
+    measured = ledger[ledger["verdict"] == "ok"]
+    folders = [
+        files.subject_folder("results", row.eid, row.instance) for row in measured.itertuples()
+    ]
+    alone.makes += [str(folder / "images_removed.json") for folder in folders]
+    before = files_of(alone.folder, alone.given)
+    alone.execute()
+    gone = set(before) - set(files_of(alone.folder, alone.given))
+    assert gone == {str(folder / name) for folder in folders for name in IMAGES[:2]}
+    assert files.read_json(alone.folder / REMOVED)["participants"] == len(folders)
+
+
+def test_only_ledgers_with_failures_of_a_machine_are_opened_again(jobs, whole, tmp_path):
+    alone = Alone("find_failed", whole, jobs, tmp_path)
+    failed = {
+        str(path.relative_to(whole.folder)): number
+        for path in whole.folder.glob("results/shards/*/*/boxes.tsv")
+        if (number := (files.read_tsv(path)["verdict"] == "tool_failed").sum())
+    }
+    before = files_of(alone.folder, alone.given)
+    alone.execute()
+    assert set(before) - set(files_of(alone.folder, alone.given)) == set(failed)
+    counts = files.read_tsv(alone.folder / RETRY)
+    assert counts["stage"].tolist() == ["tool/boxes", "other/boxes"]
+    assert counts["participants"].sum() == sum(failed.values()) > 0
 
 
 def give(source: Path, place: Path) -> None:
@@ -145,7 +227,7 @@ def give(source: Path, place: Path) -> None:
             give(path, place / path.name)
     elif not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(source)
+        place.hardlink_to(source)  # the search of egress follows no other link
 
 
 def files_of(run: Path, paths) -> dict[str, int]:
@@ -155,14 +237,15 @@ def files_of(run: Path, paths) -> dict[str, int]:
     return {str(path.relative_to(run)): path.stat().st_mtime_ns for path in found}
 
 
-def may(path: Path, known: set[Path]) -> bool:
+def may(path: str, known: set[Path]) -> bool:
     """Whether a path may be asked for: known, in a known folder, the folder of a known path."""
+    path = Path(path)
     inside = path.parts[:1] not in [("..",), (".snakemake",)]
     return not inside or bool({path, *path.parents} & known) or path in {k.parent for k in known}
 
 
 def test_every_rule_has_a_case(jobs):
-    assert set(jobs[0]) == set(rules_with_work()) - OTHERS
+    assert set(jobs[0]) == set(rules_with_work())
 
 
 def test_what_no_rule_declares_is_made_by_a_rule_before(jobs):
@@ -269,6 +352,28 @@ def same_training(expected, found):
         same(expected, found)
 
 
+def same_sweep(expected, found):
+    if expected.is_file():  # see same_training
+        first, second = (files.read_tsv(path) for path in (expected, found))
+        pd.testing.assert_frame_equal(first, second, rtol=0.1)
+    else:
+        for path in filter(Path.is_file, expected.rglob("*")):
+            same_training(path, found / path.relative_to(expected))
+
+
+def same_egress(expected, found):
+    """But for the list of what stays: of everything that there is, and here are inputs alone."""
+    if expected.is_file():
+        first, second = (files.read_tsv(path).set_index("file") for path in (expected, found))
+        pd.testing.assert_frame_equal(first.drop("LEFT_OUT.tsv"), second.drop("LEFT_OUT.tsv"))
+    else:
+        names = [
+            {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+            for folder in (expected, found)
+        ]
+        assert names[0] - {Path(".snakemake_timestamp")} == names[1]
+
+
 SAME = {
     ".tsv": same_table,
     ".json": same_json,
@@ -276,5 +381,7 @@ SAME = {
     ".npz": same_arrays,
     ".h5": same_crops,
     "report.zip": same_names,
+    "collect_egress": same_egress,
+    "learning_rate_sweep": same_sweep,
     "train": same_training,
 }
