@@ -85,6 +85,26 @@ def test_water_as_bright_as_the_fat_around_it_is_no_exchange(seen):
     assert look(seen, channels) == []
 
 
+def test_what_is_too_small_to_matter_to_a_muscle_is_left_alone(seen):
+    channels = seen[1][4]
+    for radius, found in ((11.5, 0), (15, 1)):  # 6 and 14 ml
+        spoiled = exchange(channels, ball(channels["W"].shape, (150, 80, 20), radius))
+        assert len(look(seen, spoiled)) == found
+
+
+def test_fat_at_the_lung_that_air_makes_as_dim_as_the_liver_is_no_exchange(seen):
+    """A layer of two voxels around an organ in a cavity: dim, its border smooth, opposite."""
+    channels = {name: part.copy() for name, part in seen[1][4].items()}
+    shape = channels["W"].shape
+    cavity, layer, organ = (ball(shape, (112, 85, 22), r) for r in (70, 55, 50))
+    rng = np.random.default_rng(0)
+    for where, f, w in ((cavity, 0.0, 0.0), (layer, 420.0, 20.0), (organ, 20.0, 420.0)):
+        channels["F"][where] = np.abs(f + rng.normal(0, 12, where.sum()))
+        channels["W"][where] = np.abs(w + rng.normal(0, 12, where.sum()))
+        channels["in"][where] = np.abs(f + w + rng.normal(0, 12, where.sum()))
+    assert look(seen, channels) == []
+
+
 def test_the_record_holds_volume_and_place(seen):
     region = exchanges.Region(4, np.zeros(1, bool), 47.2, (80.1, -20.0, -500.4), 300, 0.95, True)
     record = exchanges.record([region])

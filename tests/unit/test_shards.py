@@ -251,7 +251,7 @@ def work(folder):
 if __name__ == "__main__":
     shards.ASLEEP_S = 0.5
     tasks = [shards.Task(str(number), "2", Path("x"), "f") for number in range(6)]
-    found = list(shards.execute(work, tasks, processes=2, time_limit_s=4))
+    found = list(shards.execute(work, tasks, processes=2, time_limit_s=5))
     print(*sorted(f"{task.eid}:{outcome.verdict}" for task, outcome in found))
 """
 
@@ -264,7 +264,7 @@ def test_a_job_that_was_suspended_for_longer_than_the_time_limit_goes_on(tmp_pat
         try:
             job.stdout.readline()  # the first one is in work
             os.killpg(job.pid, signal.SIGSTOP)
-            time.sleep(6)
+            time.sleep(7)
             os.killpg(job.pid, signal.SIGCONT)
             said = job.communicate(timeout=40)[0]
         finally:
@@ -285,7 +285,7 @@ def test_a_participant_whom_the_pool_loses_is_tried_once_more(tmp_path, monkeypa
         return schedule(pool, function, arguments, named, timeout)
 
     monkeypatch.setattr(ProcessPool, "schedule", losing)
-    monkeypatch.setattr(shards, "LOST_S", -17)
+    monkeypatch.setattr(shards, "LOST_S", 8 - QUICK.time_limit_s)  # after 8 s in all
     ledger = run(tmp_path, ["ok"] * 3)
     assert ledger["verdict"].tolist() == ["ok" if times == 1 else "worker_died", "ok", "ok"]
 

@@ -7,7 +7,7 @@ results as they are (speed, messages) leaves the version as it is.
 STAGES = {
     "phantom": 2,
     "cohort": 2,
-    "dixon": 3,
+    "dixon": 4,
     "landmarks": 4,
     "crops": 2,
     "training": 1,

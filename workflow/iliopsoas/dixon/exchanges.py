@@ -10,7 +10,8 @@ the region.
 
 Only regions that hold fat as dim as the water around them count: that is what muscle looks
 like when exchanged. Bowel contents as bright as the fat around them look the same from
-their border alone, and no muscle.
+their border alone, and no muscle. A thin layer is no region either: fat at the lung or the
+skin is as dim as water where air shares its voxels.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ LEAST_SIGNAL = 0.25  # of the median: below, no tissue is told
 LEVEL_MM = 60.0  # around a voxel, where the usual signal of fat and of water is looked up
 BOX_MM = 27.0
 SUSPICIOUS = 30  # jumps within a box of that size; what is below is not looked into
-SMALLEST_ML = 4.0
+SMALLEST_ML = 10.0  # a thirtieth of a muscle
+CORE_MM, CORE_SHARE = 5.0, 0.1  # so much of a region lies so deep in it
 CLEAR_SHARE, CLEAR_FACETS = 0.7, 80
 DOUBTFUL_SHARE, DOUBTFUL_FACETS = 0.5, 40
 COHESION = 0.02  # of neighbours that say nothing
@@ -350,7 +352,7 @@ def _judged(where, tissue, spacing) -> Region | None:
     """The region, if its border and its signal say that it is one."""
     held = where & tissue.inside
     ml = float(held.sum() * np.prod(spacing)) / 1000
-    if ml < SMALLEST_ML:
+    if ml < SMALLEST_ML or not _has_core(where, spacing):
         return None
     jumps = goes_on = 0
     for axis in range(3):
@@ -370,6 +372,12 @@ def _judged(where, tissue, spacing) -> Region | None:
     place = tuple(at * mm for at, mm in zip(middle, spacing, strict=True))
     clear = jumps >= CLEAR_FACETS and share >= CLEAR_SHARE
     return Region(0, where, ml, place, jumps, share, clear)
+
+
+def _has_core(where, spacing) -> bool:
+    """Whether a region is a body of its own rather than a layer."""
+    depth = ndimage.distance_transform_edt(where[_box(where, (1, 1, 1))].T, spacing[::-1])
+    return np.count_nonzero(depth > CORE_MM) > CORE_SHARE * np.count_nonzero(depth)
 
 
 def _is_dim(held, tissue, spacing) -> bool:

@@ -263,6 +263,10 @@ def execute(
                             outcome.seconds < time_limit_s
                         )
                         if (slept or future in lost) and not again:
+                            log.warning(
+                                "a participant is tried again: the %s",
+                                "job was suspended" if slept else "pool of processes lost it",
+                            )
                             hand_out(task, again=True)
                         else:
                             outcomes.append((task, outcome))
