@@ -31,8 +31,9 @@ LEAST_SIGNAL = 0.25  # of the median: below, no tissue is told
 LEVEL_MM = 60.0  # around a voxel, where the usual signal of fat and of water is looked up
 BOX_MM = 27.0
 SUSPICIOUS = 30  # jumps within a box of that size; what is below is not looked into
-SMALLEST_ML = 10.0  # a thirtieth of a muscle
-CORE_MM, CORE_SHARE = 5.0, 0.1  # so much of a region lies so deep in it
+SMALLEST_ML = 4.0
+ALONE_ML = 10.0  # a thirtieth of a muscle: smaller ones count beside one of that size only
+CORE_MM, CORE_SHARE = 5.0, 0.1  # so much of such a region lies so deep in it
 CLEAR_SHARE, CLEAR_FACETS = 0.7, 80
 DOUBTFUL_SHARE, DOUBTFUL_FACETS = 0.5, 40
 COHESION = 0.02  # of neighbours that say nothing
@@ -85,7 +86,9 @@ class _Tissue:
         )
 
 
-def find(channels: dict, mask: np.ndarray, surface: np.ndarray, station, target) -> list[Region]:
+def find(
+    channels: dict, mask: np.ndarray, surface: np.ndarray, station, target, in_part: bool = False
+) -> list[Region]:
     """Exchanged regions of one station, largest first.
 
     Parameters
@@ -97,6 +100,8 @@ def find(channels: dict, mask: np.ndarray, surface: np.ndarray, station, target)
         What voxels near the surface say of the labels, `Rim.voxels`.
     station, target
         The station, for its number, height and slices; and the grid of rows and columns.
+    in_part
+        One side of it was put right already: what is left over need not stand alone.
 
     Returns
     -------
@@ -114,6 +119,9 @@ def find(channels: dict, mask: np.ndarray, surface: np.ndarray, station, target)
         if _densest(jumps, spacing) < SUSPICIOUS:
             break
         regions = _regions(tissue, surface, spacing)
+        alone = any(_stands_alone(region, spacing) for region in regions)
+        if not (found or in_part or alone):
+            break
         for region in regions:
             region.station = station.number
             x, y, z = region.centre_mm
@@ -352,7 +360,7 @@ def _judged(where, tissue, spacing) -> Region | None:
     """The region, if its border and its signal say that it is one."""
     held = where & tissue.inside
     ml = float(held.sum() * np.prod(spacing)) / 1000
-    if ml < SMALLEST_ML or not _has_core(where, spacing):
+    if ml < SMALLEST_ML:
         return None
     jumps = goes_on = 0
     for axis in range(3):
@@ -374,10 +382,12 @@ def _judged(where, tissue, spacing) -> Region | None:
     return Region(0, where, ml, place, jumps, share, clear)
 
 
-def _has_core(where, spacing) -> bool:
-    """Whether a region is a body of its own rather than a layer."""
-    depth = ndimage.distance_transform_edt(where[_box(where, (1, 1, 1))].T, spacing[::-1])
-    return np.count_nonzero(depth > CORE_MM) > CORE_SHARE * np.count_nonzero(depth)
+def _stands_alone(region: Region, spacing) -> bool:
+    """Whether a region is large enough to matter, and a body of its own rather than a layer."""
+    where = region.where[_box(region.where, (1, 1, 1))]
+    depth = ndimage.distance_transform_edt(where.T, spacing[::-1])
+    core = np.count_nonzero(depth > CORE_MM) > CORE_SHARE * np.count_nonzero(depth)
+    return region.ml >= ALONE_ML and core
 
 
 def _is_dim(held, tissue, spacing) -> bool:

@@ -204,7 +204,9 @@ def undo_exchanges(stations, planes: dict, target) -> tuple:
     for station in stations:
         channels, mask = planes[station.number], decided.masks[station.number]
         surface = decided.rims[station.number].voxels(mask.shape, decided.swapped)
-        found = exchanges.find(channels, mask, surface, station, target)
+        number = str(station.number)
+        in_part = any(title != number and title.startswith(number) for title in corrected)
+        found = exchanges.find(channels, mask, surface, station, target, in_part)
         mended[station.number] = exchanges.mend(channels, found)
         regions += found
     if any(region.mended for region in regions):
