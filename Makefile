@@ -9,7 +9,6 @@ BIN := .venv/bin
 # The interpreter behind an activated .venv, which has no pip and is made anew under its own feet.
 BASE = "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
 INSTALLED := .venv/.installed
-# --no-compile: of the thousands of modules most are never imported; the others compile when they are.
 # Our tools call one another by name (snakefmt: shfmt; snakemake: its jobs), whatever the caller's PATH.
 WITH_TOOLS := PATH="$(CURDIR)/$(BIN):$$PATH"
 
@@ -23,6 +22,7 @@ help: ## List the targets
 
 env: $(INSTALLED) ## The pinned environment under .venv
 
+# --no-compile: of the thousands of modules most are never imported; the others compile when they are.
 $(INSTALLED): envs/requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
 	  'Python 3.11 to 3.13 is needed, this is %d.%d; name another with make PYTHON=python3.12' % v)"

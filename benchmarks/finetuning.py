@@ -1,6 +1,6 @@
 """What few annotated scans give, from the starter network and from random weights.
 
-    python benchmarks/finetuning.py REFERENCE --cache FOLDER [--sizes 3 6 12] [--keep FOLDER]
+    python benchmarks/finetuning.py REFERENCE --cache FOLDER [--sizes 3 6 12] [--steps 200]
 
 The painted scans of `starter.py` (real muscle and body shapes): the last eight are judged, the
 first ones are trained on, with the demo's options and the same number of steps whatever their
@@ -63,6 +63,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for the trained networks")
     given = parser.parse_args()
     scans = list(kept_scans(given.reference, 20, given.cache))
+    if max(given.sizes) > len(scans) - JUDGED:
+        parser.error(f"--sizes: at most {len(scans) - JUDGED}, since {JUDGED} scans are judged")
     print("| scans | from | steps | threshold | Dice, mean | lowest | volume, all | SD |")
     print("|" + " --- |" * 8)
     for size in given.sizes:

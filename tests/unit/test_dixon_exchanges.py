@@ -33,11 +33,11 @@ def ball(shape, centre, radius_mm):
     ) < radius_mm**2  # fmt: skip
 
 
-def look(seen, channels, number=4):
+def look(seen, channels, number=4, **more):
     stations, _, target = seen
     station = next(s for s in stations if s.number == number)
     mask = swaps.foreground(channels["in"])
-    return exchanges.find(channels, mask, np.zeros(mask.shape, np.float32), station, target)
+    return exchanges.find(channels, mask, np.zeros(mask.shape, np.float32), station, target, **more)
 
 
 def test_a_clean_station_has_none(seen):
@@ -90,6 +90,8 @@ def test_what_is_too_small_to_matter_to_a_muscle_is_left_alone(seen):
     for radius, found in ((11.5, 0), (15, 1)):  # 6 and 14 ml
         spoiled = exchange(channels, ball(channels["W"].shape, (150, 80, 20), radius))
         assert len(look(seen, spoiled)) == found
+        # left over of a station of which one side was put right
+        assert len(look(seen, spoiled, in_part=True)) == 1
 
 
 def test_fat_at_the_lung_that_air_makes_as_dim_as_the_liver_is_no_exchange(seen):
